@@ -1,0 +1,96 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Check the style, the types and the headers of the project's own files."""
+
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# What is built or installed here is not the project's own.
+FOREIGN = {'build', 'install', 'log', 'dist', '__pycache__'}
+HEADER = ('Copyright 2026 the prune_perception authors', 'SPDX-License-Identifier: Apache-2.0')
+
+
+def own_files(*patterns: str) -> list[Path]:
+    """Return the project's files of some kinds, relative to its folder."""
+    found = (path.relative_to(ROOT) for pattern in patterns for path in ROOT.rglob(pattern))
+    return sorted(path for path in found
+                  if not any(part in FOREIGN or part.startswith('.') for part in path.parts[:-1]))
+
+
+def test_there_is_something_to_check() -> None:
+    files = own_files('*.py')
+    assert Path('prune_perception/resources.py') in files
+    assert Path('test/test_lint.py') in files
+    assert not any('site-packages' in path.parts for path in files)
+
+
+@pytest.mark.parametrize('path', [*own_files('*.py', '*.msg', '*.sh', 'CMakeLists.txt'),
+                                  Path('Makefile'), Path('.ci/run')], ids=str)
+def test_copyright(path: Path) -> None:
+    lines = (ROOT / path).read_text().splitlines()
+    if lines and lines[0].startswith('#!'):
+        lines = lines[1:]
+    assert lines[:2] == [f'# {line}' for line in HEADER]
+
+
+def test_licence_is_the_one_that_the_headers_name() -> None:
+    text = (ROOT / 'LICENSE').read_text()
+    assert 'Apache License' in text and 'Version 2.0, January 2004' in text
+    assert 'END OF TERMS AND CONDITIONS' in text
+
+
+@pytest.fixture(scope='module')
+def complaints() -> list[str]:
+    """Return what ruff has to say, one line each, beginning with the rule."""
+    result = subprocess.run(
+        [sys.executable, '-m', 'ruff', 'check', '--no-cache', '--output-format', 'json', '.'],
+        cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode in (0, 1), result.stderr
+    return [f'{entry["code"]} {entry["filename"]}:{entry["location"]["row"]}: {entry["message"]}'
+            for entry in json.loads(result.stdout)]
+
+
+def is_about_documentation(complaint: str) -> bool:
+    """Tell whether a complaint is of a rule of pep257, which ruff calls D and a number."""
+    return re.match(r'D\d', complaint) is not None
+
+
+def test_ruff(complaints: list[str]) -> None:
+    style = [line for line in complaints if not is_about_documentation(line)]
+    assert not style, '\n'.join(style)
+
+
+def test_pep257(complaints: list[str]) -> None:
+    documentation = [line for line in complaints if is_about_documentation(line)]
+    assert not documentation, '\n'.join(documentation)
+
+
+def test_mypy() -> None:
+    result = subprocess.run([sys.executable, '-m', 'mypy'], cwd=ROOT, capture_output=True,
+                            text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize('path', own_files('*.xml'), ids=str)
+def test_xml_is_well_formed(path: Path) -> None:
+    ElementTree.parse(ROOT / path)
+
+
+@pytest.mark.parametrize('path', own_files('package.xml'), ids=str)
+def test_manifest_is_of_format_3(path: Path) -> None:
+    from catkin_pkg.package import parse_package
+
+    # Parsing validates, and warnings stand for what a later version will refuse.
+    warnings: list[str] = []
+    package = parse_package(ROOT / path, warnings=warnings)
+    assert package.package_format == 3
+    assert not warnings
+    assert package.licenses == ['Apache-2.0']
