@@ -1,0 +1,505 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The model bundle: a folder with a detector, and what is known of it.
+
+========================  ===================================================================
+``model.yaml``            the card: how to feed the network, how to read its outputs, where it
+                          comes from, what it costs, how far to trust it, and the SHA-256 of
+                          each other file
+``model.onnx``            the network for running; takes the resized image as uint8 NHWC and
+                          normalises it itself
+``weights.safetensors``   the network for pruning further (may be absent)
+========================  ===================================================================
+
+Nothing in a bundle is code and nothing is unpickled. Reading checks every digest and refuses,
+by file and reason, what does not fit; writing leaves a complete bundle or none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+import hashlib
+import os
+from pathlib import Path
+import re
+import shutil
+import tempfile
+from typing import Any
+
+import yaml
+
+SCHEMA = 1
+CARD = 'model.yaml'
+GRAPH = 'model.onnx'
+WEIGHTS = 'weights.safetensors'
+
+COLOUR_ORDERS = ('bgr', 'rgb')
+RESIZE_RULES = ('stretch', 'letterbox', 'centre_crop')
+
+_LARGEST_CARD = 4 << 20  # bytes; a card is read whole, a mistaken file should not be
+_LARGEST_SIDE = 16384  # pixels
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be read or written; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """
+    What the network is fed.
+
+    The network sees ``(pixel - mean) / std`` for pixels from 0 to 255 in ``colour_order``.
+
+    :param height: of the network's input, pixels.
+    :param width: of the network's input, pixels.
+    :param colour_order: ``bgr`` or ``rgb``; ``mean`` and ``std`` are in this order.
+    :param mean: three numbers, in units of pixel values.
+    :param std: three numbers above 0, in units of pixel values.
+    :param resize: ``stretch`` (ratio not kept), ``letterbox`` or ``centre_crop``.
+    """
+
+    height: int
+    width: int
+    colour_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: str
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One output of ``model.onnx``: its name and its shape for a batch of one."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """How the outputs become boxes: a decoder of the runtime and its settings."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """
+    Enough to rebuild the torch module that ``weights.safetensors`` belongs to.
+
+    :param name: in the registry of ``prune_perception.networks``.
+    :param widths: for each layer with weights, (output channels, input channels).
+    :param settings: further arguments of the network's constructor.
+    """
+
+    name: str
+    widths: Mapping[str, tuple[int, int]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """
+    Where a bundle comes from.
+
+    :param command: the command line that made it.
+    :param tool_version: of prune_perception.
+    :param parent: digest of the bundle that it was made from.
+    :param data: digest of the data that it was made with.
+    :param seed: of the pseudo-random numbers.
+    """
+
+    command: str
+    tool_version: str
+    parent: str | None = None
+    data: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """
+    What ``model.yaml`` holds.
+
+    :param energy: for each hardware profile, the modelled account.
+    :param measured: accuracy and latency, each entry with the machine it was measured on.
+    :param certificate: how far the bundle can be trusted, and on what that was measured.
+    :param files: SHA-256 of each other file, filled in by :func:`write_bundle`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    decoder: DecoderSpec
+    network: NetworkSpec | None
+    provenance: Provenance
+    licence: str
+    attribution: str
+    task: str = 'detection'
+    energy: Mapping[str, Any] = field(default_factory=dict)
+    measured: Sequence[Mapping[str, Any]] = ()
+    certificate: Mapping[str, Any] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """
+    A bundle on disk whose every file was found to be what its card says.
+
+    :param digest: SHA-256 of ``model.yaml``, which holds the digests of the other files: it
+        names the bundle as a whole.
+    """
+
+    folder: Path
+    card: Card
+    digest: str
+
+    def read_file(self, name: str) -> bytes:
+        """
+        Return the bytes of a file, checked once more against its digest.
+
+        A bundle can be replaced on disk between its check and its use; the engine must not run
+        what nobody checked.
+
+        :raises BundleError: the file is not in the card, cannot be read, or has changed.
+        """
+        path = self.folder / name
+        if name not in self.card.files:
+            raise BundleError(f'{path}: not in this bundle ({CARD} does not list it)')
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f'{path}: {_reason(error)}') from error
+        _check_digest(path, hashlib.sha256(data).hexdigest(), self.card.files[name])
+        return data
+
+
+def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
+    """
+    Read a bundle and verify it.
+
+    The shapes of ``weights.safetensors`` are checked here; those of ``model.onnx`` by the
+    engine that parses it (:func:`check_signature`).
+
+    :raises BundleError: one line with the file and what is wrong with it.
+    """
+    folder = Path(folder)
+    path = folder / CARD
+    if not folder.is_dir():
+        raise BundleError(f'{folder}: no such folder; a model bundle is a folder with {CARD}')
+    try:
+        if path.stat().st_size > _LARGEST_CARD:
+            raise BundleError(f'{path}: larger than {_LARGEST_CARD >> 20} MiB, not a card')
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f'{path}: missing; {folder} is not a model bundle') from None
+    except OSError as error:
+        raise BundleError(f'{path}: {_reason(error)}') from error
+    card = _parse_card(path, text)
+    for name, expected in card.files.items():
+        _check_digest(folder / name, _digest_of(folder / name), expected)
+    if WEIGHTS in card.files:
+        _check_weights(folder / WEIGHTS, card)
+    return Bundle(folder, card, hashlib.sha256(text).hexdigest())
+
+
+def write_bundle(
+        folder: str | os.PathLike[str], card: Card, files: Mapping[str, bytes], *,
+        overwrite: bool = False) -> Bundle:
+    """
+    Write a bundle, complete or not at all, and return it as read back.
+
+    It is made beside its place under another name, read back and verified, and then renamed.
+
+    :param files: the contents of ``model.onnx`` and, if there are any, the other files.
+    :param overwrite: replace a folder that exists; without it such a folder is refused.
+    :raises BundleError: what is wrong, or why it could not be written; nothing is left behind.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise BundleError(f'{folder}: exists already; choose another name or remove it first')
+    if folder.exists() and any(folder.iterdir()) and not (folder / CARD).exists():
+        raise BundleError(f'{folder}: holds files but no bundle; it is not replaced')
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    card = replace(card, files=digests)
+    text = yaml.safe_dump(
+        {'schema': SCHEMA, **_plain(asdict(card))}, sort_keys=False, allow_unicode=True,
+        width=100, default_flow_style=None).encode()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f'{folder}: cannot be written: {_reason(error)}') from error
+    try:
+        for name, data in {**files, CARD: text}.items():
+            with (partial / name).open('wb') as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.chmod(0o755)  # mkdtemp keeps the folder to its owner; a bundle is for reading
+        try:
+            read_bundle(partial)
+        except BundleError as error:
+            raise BundleError(str(error).replace(str(partial), str(folder))) from error
+        if folder.exists():
+            # A full folder cannot be replaced in one step; between these two renames the
+            # bundle is absent, which a reader can tell from half a bundle.
+            old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-old-', dir=folder.parent))
+            folder.rename(old / folder.name)
+            try:
+                partial.rename(folder)
+            except OSError:
+                (old / folder.name).rename(folder)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.rename(folder)
+    except OSError as error:
+        raise BundleError(f'{folder}: cannot be written: {_reason(error)}') from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def check_signature(
+        path: Path, card: Card, inputs: Mapping[str, Sequence[Any]],
+        outputs: Mapping[str, Sequence[Any]]) -> None:
+    """
+    Check the shapes that a parsed ``model.onnx`` declares against its card.
+
+    :param path: of the graph, for the message.
+    :param inputs: shape by name; a dimension that is not a number (a batch) fits anything.
+    :param outputs: the same for the outputs.
+    :raises BundleError: naming the first input or output that does not fit.
+    """
+    expected_input = (1, card.input.height, card.input.width, 3)
+    if len(inputs) != 1:
+        raise BundleError(f'{path}: has {len(inputs)} inputs; a bundle has one, the image')
+    for name, shape in inputs.items():
+        if not _shape_fits(shape, expected_input):
+            raise BundleError(
+                f'{path}: input {name!r} is {list(shape)}, {CARD} says {list(expected_input)} '
+                '(uint8, NHWC)')
+    for output in card.outputs:
+        if output.name not in outputs:
+            raise BundleError(
+                f'{path}: has no output {output.name!r}, which {CARD} names; it has '
+                f'{", ".join(outputs) or "none"}')
+        if not _shape_fits(outputs[output.name], output.shape):
+            raise BundleError(
+                f'{path}: output {output.name!r} is {list(outputs[output.name])}, {CARD} says '
+                f'{list(output.shape)}')
+
+
+def _shape_fits(declared: Sequence[Any], expected: Sequence[int]) -> bool:
+    return len(declared) == len(expected) and all(
+        not isinstance(size, int) or size < 0 or size == wanted
+        for size, wanted in zip(declared, expected, strict=True))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples and mappings into what YAML's safe subset holds; drop what is None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        with path.open('rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest()
+    except FileNotFoundError:
+        raise BundleError(f'{path}: missing, though {CARD} lists it') from None
+    except OSError as error:
+        raise BundleError(f'{path}: {_reason(error)}') from error
+
+
+def _check_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise BundleError(
+            f'{path}: has changed or is incomplete (SHA-256 is {found[:12]}…, {CARD} says '
+            f'{expected[:12]}…)')
+
+
+def _check_weights(path: Path, card: Card) -> None:
+    """Compare the shapes in the safetensors header with the widths of the card."""
+    from safetensors import safe_open, SafetensorError
+    try:
+        with safe_open(path, framework='numpy') as tensors:
+            shapes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f'{path}: not a safetensors file: {error}') from error
+    if card.network is None:
+        raise BundleError(f'{path}: present, but {CARD} does not say which network it is for')
+    for layer, widths in card.network.widths.items():
+        shape = shapes.get(f'{layer}.weight')
+        if shape is None:
+            raise BundleError(f'{path}: has no {layer}.weight, which {CARD} lists')
+        if tuple(shape[:2]) != tuple(widths):
+            raise BundleError(
+                f'{path}: {layer}.weight is {list(shape)}, {CARD} says {list(widths)} channels '
+                'out and in')
+
+
+class _Fields:
+    """A mapping of the card, read field by field with the type each must have."""
+
+    def __init__(self, path: Path, where: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise BundleError(f'{path}: {where or "the card"} must be a mapping, not '
+                              f'{_kind(value)}')
+        self._path, self._where, self._value = path, where, value
+
+    def refuse(self, name: str, problem: str) -> BundleError:
+        where = f'{self._where}.{name}' if self._where else name
+        return BundleError(f'{self._path}: {where} {problem}')
+
+    def get(self, name: str, kind: type, default: Any = ...) -> Any:
+        """Return a field; int is taken for float, and bool for neither."""
+        value = self._value.get(name)
+        if value is None:
+            if default is ...:
+                raise self.refuse(name, 'is missing')
+            return default
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.refuse(name, f'must be {_KINDS[kind]}, not {_kind(value)}')
+        return value
+
+    def fields(self, name: str) -> '_Fields':
+        return _Fields(self._path, f'{self._where}.{name}' if self._where else name,
+                       self.get(name, dict))
+
+    def text(self, name: str) -> str:
+        value = self.get(name, str)
+        if not value.strip():
+            raise self.refuse(name, 'is empty')
+        return value
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        value = self.get(name, str)
+        if value not in choices:
+            raise self.refuse(name, f'is {value!r}; known are {", ".join(choices)}')
+        return value
+
+    def side(self, name: str) -> int:
+        value = self.get(name, int)
+        if not 1 <= value <= _LARGEST_SIDE:
+            raise self.refuse(name, f'is {value}; it must lie between 1 and {_LARGEST_SIDE}')
+        return value
+
+    def triple(self, name: str) -> tuple[float, float, float]:
+        value = self.get(name, list)
+        if len(value) != 3 or not all(type(item) in (int, float) for item in value):
+            raise self.refuse(name, 'must be three numbers')
+        return (float(value[0]), float(value[1]), float(value[2]))
+
+    def integers(self, name: str, value: Any) -> tuple[int, ...]:
+        if (not isinstance(value, list) or not value
+                or not all(type(item) is int and item > 0 for item in value)):
+            raise self.refuse(name, f'must be a list of integers above 0, not {value!r}')
+        return tuple(value)
+
+    def pair(self, name: str, value: Any) -> tuple[int, int]:
+        integers = self.integers(name, value)
+        if len(integers) != 2:
+            raise self.refuse(name, f'must be two integers, not {value!r}')
+        return integers[0], integers[1]
+
+
+_KINDS = {str: 'a text', int: 'an integer', float: 'a number', dict: 'a mapping', list: 'a list'}
+
+
+def _kind(value: Any) -> str:
+    return 'nothing' if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def _parse_card(path: Path, text: bytes) -> Card:
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f'{path}: not YAML: {" ".join(str(error).split())}') from error
+    card = _Fields(path, '', value)
+    schema = card.get('schema', int)
+    if schema != SCHEMA:
+        advice = ('is newer than this version of prune_perception reads; update it'
+                  if schema > SCHEMA else 'is unknown')
+        raise card.refuse('schema', f'{schema} {advice} (this one reads {SCHEMA})')
+    card.choice('task', ('detection',))
+
+    fed = card.fields('input')
+    std = fed.triple('std')
+    if min(std) <= 0:
+        raise fed.refuse('std', f'must be above 0, not {list(std)}')
+    network = card.fields('network') if 'network' in value else None
+    decoder = card.fields('decoder')
+    provenance = card.fields('provenance')
+    return Card(
+        name=card.text('name'),
+        class_names=_class_names(card),
+        input=InputSpec(
+            height=fed.side('height'), width=fed.side('width'),
+            colour_order=fed.choice('colour_order', COLOUR_ORDERS),
+            mean=fed.triple('mean'), std=std, resize=fed.choice('resize', RESIZE_RULES)),
+        outputs=_outputs(path, card),
+        decoder=DecoderSpec(decoder.text('name'), decoder.get('settings', dict, {})),
+        network=None if network is None else NetworkSpec(
+            name=network.text('name'),
+            widths={str(layer): network.pair(f'widths.{layer}', widths)
+                    for layer, widths in network.get('widths', dict).items()},
+            settings=network.get('settings', dict, {})),
+        provenance=Provenance(
+            command=provenance.text('command'), tool_version=provenance.text('tool_version'),
+            parent=provenance.get('parent', str, None), data=provenance.get('data', str, None),
+            seed=provenance.get('seed', int, None)),
+        licence=card.text('licence'),
+        attribution=card.text('attribution'),
+        energy=card.get('energy', dict, {}),
+        measured=tuple(card.get('measured', list, [])),
+        certificate=card.get('certificate', dict, None),
+        files=_files(card))
+
+
+def _class_names(card: _Fields) -> tuple[str, ...]:
+    names = card.get('class_names', list)
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise card.refuse('class_names', 'must be a list of names, at least one')
+    if len(set(names)) != len(names):
+        raise card.refuse('class_names', 'has a name twice')
+    return tuple(names)
+
+
+def _outputs(path: Path, card: _Fields) -> tuple[OutputSpec, ...]:
+    outputs = []
+    for index, value in enumerate(card.get('outputs', list)):
+        output = _Fields(path, f'outputs[{index}]', value)
+        outputs.append(OutputSpec(
+            output.text('name'), output.integers('shape', output.get('shape', list))))
+    if not outputs:
+        raise card.refuse('outputs', 'is empty')
+    return tuple(outputs)
+
+
+def _files(card: _Fields) -> dict[str, str]:
+    files = card.get('files', dict)
+    for name, digest in files.items():
+        # A name that leaves the folder would let a card vouch for any file of the machine.
+        if not isinstance(name, str) or not re.fullmatch(r'[A-Za-z0-9_][\w.-]*', name):
+            raise card.refuse('files', f'names {name!r}, which is not a plain file name')
+        if not isinstance(digest, str) or not re.fullmatch('[0-9a-f]{64}', digest):
+            raise card.refuse(f'files.{name}', 'is not a SHA-256 in hexadecimal')
+    if GRAPH not in files:
+        raise card.refuse('files', f'does not list {GRAPH}')
+    return dict(files)

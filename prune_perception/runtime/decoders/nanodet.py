@@ -1,0 +1,70 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The head of NanoDet: class logits and, for each side of a box, a distribution of its distance.
+
+The distance is the distribution's mean, after Li et al., *Generalized Focal Loss* (NeurIPS
+2020).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_perception.bundle import OutputSpec
+
+
+class NanoDetDecoder:
+    """
+    Decodes one map a level, of shape (1, classes + 4 * bins, height, width).
+
+    :param classes: number of classes; their logits come first in each map.
+    :param outputs: of the card: one a stride, in the same order.
+    :param strides: network pixels a cell, for each map.
+    :param bins: of a distance's distribution: it reaches bins - 1 strides.
+    """
+
+    def __init__(
+            self, classes: int, outputs: Sequence[OutputSpec], strides: Sequence[int],
+            bins: int) -> None:
+        if len(outputs) != len(strides):
+            raise ValueError(f'{len(strides)} strides for {len(outputs)} outputs')
+        for output in outputs:
+            if len(output.shape) != 4 or output.shape[1] != classes + 4 * bins:
+                raise ValueError(
+                    f'output {output.name!r} of shape {list(output.shape)} is not a map of '
+                    f'{classes} classes and 4 x {bins} bins')
+        self._classes = classes
+        self._strides = tuple(strides)
+        self._bins = bins
+        self._positions = np.arange(bins, dtype=np.float32)[None, :, None]
+
+    def __call__(
+            self, outputs: Sequence[NDArray[np.float32]], score_threshold: float
+            ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """Return boxes in network pixels, scores and classes (see :class:`Decoder`)."""
+        # Compared before the sigmoid: of some 280,000 logits, few are worth an exponential.
+        score_threshold = min(max(score_threshold, 1e-6), 1 - 1e-6)
+        threshold = np.float32(np.log(score_threshold / (1 - score_threshold)))
+        boxes, logits, classes = [], [], []
+        for output, stride in zip(outputs, self._strides, strict=True):
+            level = output[0]
+            which, row, column = np.nonzero(level[:self._classes] > threshold)
+            if not len(which):
+                continue
+            bins = level[self._classes:, row, column].reshape(4, self._bins, -1)
+            weights = np.exp(bins - bins.max(axis=1, keepdims=True))
+            distance = (weights * self._positions).sum(axis=1) / weights.sum(axis=1) * stride
+            x = (column + np.float32(0.5)) * np.float32(stride)
+            y = (row + np.float32(0.5)) * np.float32(stride)
+            boxes.append(np.stack(
+                [x - distance[0], y - distance[1], x + distance[2], y + distance[3]], axis=1))
+            logits.append(level[which, row, column])
+            classes.append(which)
+        if not boxes:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        scores = 1 / (1 + np.exp(-np.concatenate(logits)))
+        return (np.concatenate(boxes).astype(np.float32, copy=False), scores,
+                np.concatenate(classes).astype(np.int64, copy=False))

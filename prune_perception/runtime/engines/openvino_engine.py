@@ -1,0 +1,54 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""OpenVINO on the CPU."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+import openvino
+
+from prune_perception.bundle import Bundle, BundleError, check_signature, GRAPH
+from prune_perception.runtime.engines import EngineOptions
+
+
+class OpenVinoEngine:
+    """Runs ``model.onnx`` with OpenVINO."""
+
+    problems: tuple[str, ...] = ()
+
+    def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        path = bundle.folder / GRAPH
+        core = openvino.Core()
+        # Where the processor has bf16, OpenVINO would choose it by itself; here the caller does.
+        settings = {
+            'INFERENCE_PRECISION_HINT': options.precision,
+            'PERFORMANCE_HINT': 'LATENCY',
+            'NUM_STREAMS': '1',
+            'INFERENCE_NUM_THREADS': str(options.threads),
+        }
+        version = openvino.__version__.split('-')[0]
+        try:
+            model = core.read_model(model=bundle.read_file(GRAPH), weights=b'')
+            check_signature(
+                path, bundle.card, {port.any_name: _shape(port) for port in model.inputs},
+                {port.any_name: _shape(port) for port in model.outputs})
+            compiled = core.compile_model(model, 'CPU', settings)
+        except RuntimeError as error:
+            raise BundleError(
+                f'{path}: OpenVINO {version} cannot load it: {" ".join(str(error).split())}'
+                ) from error
+        self._request = compiled.create_infer_request()
+        self._outputs = [compiled.output(output.name) for output in bundle.card.outputs]
+        threads = f'{options.threads} threads' if options.threads else 'automatic threads'
+        self.description = f'OpenVINO {version}, CPU, {options.precision}, {threads}'
+
+    def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
+        """Run the network once (see :class:`Engine`); the outputs live until the next run."""
+        results = self._request.infer([image], share_inputs=True, share_outputs=True)
+        return [results[output] for output in self._outputs]
+
+
+def _shape(port: 'openvino.Output') -> list[int | str]:
+    return [size.get_length() if size.is_static else '?' for size in port.partial_shape]
