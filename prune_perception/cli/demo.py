@@ -1,0 +1,58 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The verb ``demo``: play a recording to a running detector node and show what it sees."""
+
+import argparse
+from pathlib import Path
+import subprocess
+
+from prune_perception.frames.recording import open_recording, transport_of
+from prune_perception.node_process import node_command, start, stop
+from prune_perception.resources import find_model, find_resource
+
+NAME = 'demo'
+HELP = 'play a recording to a detector node over DDS, and show what it sees'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of this verb."""
+    parser.add_argument(
+        '--bag', type=Path, help='bag, video or folder of images (default: the one shipped)')
+    parser.add_argument('--topic', default='', help='image topic, where the bag has several')
+    parser.add_argument(
+        '--model', default='nanodet_g', help='bundle folder or shipped name (%(default)s)')
+    parser.add_argument('--engine', default='onnxruntime', help='%(default)s')
+    parser.add_argument('--threads', type=int, default=0, help='for an inference; 0 is automatic')
+    parser.add_argument(
+        '--rate', type=float, default=1.0, help='times faster than recorded (%(default)s)')
+    parser.add_argument(
+        '--output', type=Path, default=Path('demo_output'),
+        help='folder for the annotated image and clip (%(default)s)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start the detector, play to it, and stop it again."""
+    bag = arguments.bag or find_resource('demo', 'pedestrians')
+    with open_recording(bag, arguments.topic or None) as recording:
+        transport = transport_of(recording)
+    detector = start(node_command(
+        'detector_node',
+        parameters={
+            'model': str(find_model(arguments.model)), 'engine': arguments.engine,
+            'threads': arguments.threads, 'image_transport': transport,
+            'annotated_image': True, 'autostart': True},
+        remappings={'image': '/camera/image_raw'}))
+    player: subprocess.Popen[bytes] | None = None
+    try:
+        player = start(node_command('demo_node', parameters={
+            'recording': str(bag), 'topic': arguments.topic, 'rate': arguments.rate,
+            'output': str(arguments.output)}))
+        return 1 if player.wait() else 0
+    except KeyboardInterrupt:
+        print('\nstopping')
+        return 130
+    finally:
+        for process in (player, detector):
+            if process is not None:
+                stop(process)

@@ -1,0 +1,71 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Node parameters as a table: one row each, from which they are declared and described."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """
+    One parameter.
+
+    :param default: its type is the parameter's type. An empty list of texts is written
+        ``['']``, since ROS cannot tell the type of an empty list.
+    :param limits: smallest and largest value, for numbers.
+    :param live: takes effect at once; the others when the node is configured.
+    :param read_only: cannot be changed after start.
+    """
+
+    name: str
+    default: Any
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return what ``ros2 param describe`` shows."""
+        descriptor = ParameterDescriptor(
+            name=self.name, description=self.description, read_only=self.read_only)
+        if self.choices:
+            descriptor.additional_constraints = f'one of: {", ".join(self.choices)}'
+        if self.limits and isinstance(self.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(
+                from_value=self.limits[0], to_value=self.limits[1], step=0.0)]
+        elif self.limits:
+            descriptor.integer_range = [IntegerRange(
+                from_value=int(self.limits[0]), to_value=int(self.limits[1]), step=1)]
+        return descriptor
+
+
+def declare(node: Node, specs: Sequence[ParameterSpec]) -> list[str]:
+    """
+    Declare parameters.
+
+    :returns: a line for each value given at start that cannot be. Its parameter then has the
+        default, and whoever configures the node must refuse until it is set right.
+    """
+    problems = []
+    for spec in specs:
+        try:
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            node.declare_parameter(
+                spec.name, spec.default, spec.descriptor(), ignore_override=True)
+            problems.append(f'parameter {spec.name}: {" ".join(str(error).split())}')
+    return problems
+
+
+def texts(node: Node, name: str) -> tuple[str, ...]:
+    """Return a list of texts without the empty ones (see :class:`ParameterSpec`)."""
+    value = node.get_parameter(name).value or ()
+    return tuple(text for text in value if text)

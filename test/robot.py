@@ -1,0 +1,205 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A detector node in a process of its own, and what stands around it on a robot: over real DDS."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import itertools
+import os
+from pathlib import Path
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+from prune_perception.node_process import dds_environment, node_command, start, stop
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+SECONDS = 20.0  # after which a test gives up waiting; nothing takes this long
+
+# Before the first participant of this process: the camera's end needs the profile, too.
+os.environ.update(dds_environment())
+_domains = itertools.count(os.getpid())
+
+
+class Robot(Node):
+    """Publishes images and keeps what the detector answers."""
+
+    def __init__(self, context: rclpy.Context, process: 'subprocess.Popen[bytes]', log: Path):
+        super().__init__('robot', context=context)
+        self.process = process
+        self._log = log
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self)
+        self.detections: list[Detection2DArray] = []
+        self.labels: list[LabelInfo] = []
+        self.statuses: dict[str, DiagnosticStatus] = {}
+        self._publishers_by_topic: dict[str, Any] = {}
+        self.create_subscription(
+            Detection2DArray, '/detector/detections', self.detections.append,
+            QoSProfile(depth=100))
+        self.create_subscription(
+            LabelInfo, '/detector/label_info', self.labels.append,
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self.create_subscription(
+            DiagnosticArray, '/diagnostics', self._diagnosed, QoSProfile(depth=10))
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.statuses[status.name.removeprefix('detector: ')] = status
+
+    def log(self) -> str:
+        """Return what the node has printed."""
+        return self._log.read_text()
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+        """Spin until a condition holds, and return its value."""
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f'no {what} within {seconds} s\n{self.log()}'
+            assert self.process.poll() is None, f'the node ended\n{self.log()}'
+            self._executor.spin_once(0.02)
+        return value
+
+    def spin(self, seconds: float) -> None:
+        """Spin for some time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._executor.spin_once(0.02)
+
+    def status(self, name: str, level: bytes, containing: str = '') -> DiagnosticStatus:
+        """Wait for a fresh diagnostic status of a level, with a text in its message."""
+        self.statuses.pop(name, None)
+
+        def fits() -> DiagnosticStatus | None:
+            status = self.statuses.get(name)
+            return status if status and status.level == level and containing in status.message \
+                else None
+        return self.wait_for(fits, f'{name} at level {level!r} saying {containing!r}, last was '
+                                   f'{self.statuses.get(name)}')
+
+    def values(self, name: str) -> dict[str, str]:
+        """Return the figures of a fresh diagnostic status."""
+        self.statuses.pop(name, None)
+        status = self.wait_for(lambda: self.statuses.get(name), f'diagnostics of {name}')
+        return {item.key: item.value for item in status.values}
+
+    def publisher(self, kind: type, topic: str) -> Any:
+        """Return a publisher whose messages the detector receives."""
+        if topic not in self._publishers_by_topic:
+            self._publishers_by_topic[topic] = self.create_publisher(
+                kind, topic, qos_profile_sensor_data)
+        publisher = self._publishers_by_topic[topic]
+        self.wait_for(publisher.get_subscription_count, f'subscription to {topic}')
+        return publisher
+
+    def send(self, message: Image | CompressedImage, topic: str = '/camera/image_raw') -> int:
+        """Publish an image under the present time; return its stamp in nanoseconds."""
+        publisher = self.publisher(type(message), topic)
+        now = self.get_clock().now()
+        message.header = Header(stamp=now.to_msg(), frame_id='camera_optical_frame')
+        publisher.publish(message)
+        return now.nanoseconds
+
+    def answer(self, message: Image | CompressedImage, topic: str = '/camera/image_raw'
+               ) -> Detection2DArray:
+        """
+        Publish an image and return its detections.
+
+        It is sent again now and then: the first images after two processes have found each
+        other may be lost, as best-effort messages may.
+        """
+        stamps: set[int] = set()
+        next_try = 0.0
+
+        def answered() -> Detection2DArray | None:
+            nonlocal next_try
+            if time.monotonic() >= next_try:
+                stamps.add(self.send(message, topic))
+                next_try = time.monotonic() + 0.5
+            return next((found for found in self.detections if stamp_of(found) in stamps), None)
+        return self.wait_for(answered, 'detections of an image that was sent')
+
+    def transition(self, name: str) -> bool:
+        """Ask the detector for a lifecycle transition; return whether it succeeded."""
+        identifier = getattr(Transition, f'TRANSITION_{name.upper()}')
+        request = ChangeState.Request(transition=Transition(id=identifier))
+        return self._call(ChangeState, '/detector/change_state', request).success
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        """Set a parameter of the detector; return the result with its reason."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self._call(SetParameters, '/detector/set_parameters', request).results[0]
+
+    def _call(self, kind: type, name: str, request: Any) -> Any:
+        client = self.create_client(kind, name)
+        self.wait_for(client.service_is_ready, f'service {name}')
+        future = client.call_async(request)
+        self.wait_for(future.done, f'answer of {name}')
+        self.destroy_client(client)
+        return future.result()
+
+
+@contextmanager
+def detector(
+        *, parameters: dict[str, Any] | None = None, environment: dict[str, str] | None = None,
+        **words: Any) -> Iterator[Robot]:
+    """Start a detector on a domain of its own, and end it."""
+    domain = next(_domains) % 100 + 1
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'log'
+        with path.open('wb') as log:
+            process = start(
+                node_command(
+                    'detector_node', parameters=parameters,
+                    remappings={'image': '/camera/image_raw'}, **words),
+                {**os.environ, 'ROS_DOMAIN_ID': str(domain), **(environment or {})},
+                stdout=log, stderr=subprocess.STDOUT)
+            robot = Robot(context, process, path)
+            try:
+                yield robot
+            finally:
+                stop(process)
+                robot.destroy_node()
+                rclpy.shutdown(context=context)
+
+
+def stamp_of(message: Any) -> int:
+    """Return the stamp of a message in nanoseconds."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def raw(image: np.ndarray, encoding: str = 'bgr8', step: int | None = None) -> Image:
+    """Return an array as an image message."""
+    message = Image(
+        height=image.shape[0], width=image.shape[1], encoding=encoding,
+        step=image.strides[0] if step is None else step)
+    message.data.frombytes(image.tobytes())
+    return message
+
+
+def people(message: Detection2DArray) -> list[tuple[float, float, float, float]]:
+    """Return x1, y1, x2, y2 of the people in a message."""
+    boxes = []
+    for detection in message.detections:
+        if detection.results[0].hypothesis.class_id == 'person':
+            centre, box = detection.bbox.center.position, detection.bbox
+            boxes.append((centre.x - box.size_x / 2, centre.y - box.size_y / 2,
+                          centre.x + box.size_x / 2, centre.y + box.size_y / 2))
+    return boxes

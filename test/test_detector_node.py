@@ -1,0 +1,351 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The detector node in its own process, over real DDS."""
+
+from collections.abc import Iterator
+import csv
+import json
+from pathlib import Path
+import shutil
+import signal
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
+from prune_perception.frames.recording import Frame, open_recording
+from prune_perception.resources import find_model, find_resource
+import pytest
+from rclpy.qos import QoSProfile
+from robot import detector, people, raw, Robot, stamp_of
+from sensor_msgs.msg import CompressedImage, Image
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+# Frame of the video that is the recording's first, as demo/README.md says.
+FIRST_FRAME = 131
+# People in the recording's last image, marked by eye: x1, y1, x2, y2.
+LAST_IMAGE_PEOPLE = [
+    (39, 176, 63, 244), (203, 154, 228, 224), (398, 234, 428, 328), (558, 190, 582, 264),
+    (604, 260, 655, 358), (634, 123, 657, 182), (663, 131, 683, 181)]
+
+
+def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0) * max(height, 0)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+@pytest.fixture(scope='module')
+def frames() -> list[Frame]:
+    with open_recording(find_resource('demo', 'pedestrians')) as recording:
+        return list(recording)
+
+
+@pytest.fixture(scope='module')
+def last_image(frames: list[Frame]) -> np.ndarray:
+    return frames[-1].image()
+
+
+@pytest.fixture(scope='module')
+def robot() -> Iterator[Robot]:
+    """Raw images, the model that is shipped, started by itself."""
+    with detector(parameters={'autostart': True, 'annotated_image': True}) as robot:
+        yield robot
+
+
+def compressed(frame: Frame) -> CompressedImage:
+    message = CompressedImage(format=frame.message.format)
+    message.data.frombytes(bytes(frame.message.data))
+    return message
+
+
+def test_people_marked_by_eye_are_found(robot: Robot, last_image: np.ndarray) -> None:
+    found = people(robot.answer(raw(last_image)))
+    for person in LAST_IMAGE_PEOPLE:
+        assert max(iou(person, box) for box in found) > 0.6, person
+
+
+def test_result_is_under_the_header_of_its_image(robot: Robot, last_image: np.ndarray) -> None:
+    message = raw(last_image)
+    answer = robot.answer(message)
+    assert answer.header.frame_id == 'camera_optical_frame'
+    assert all(detection.header == answer.header for detection in answer.detections)
+    for detection in answer.detections:
+        assert len(detection.results) == 1
+        assert 0.35 < detection.results[0].hypothesis.score <= 1
+        centre, box = detection.bbox.center.position, detection.bbox
+        assert 0 <= centre.x - box.size_x / 2 + 1e-3
+        assert centre.x + box.size_x / 2 <= last_image.shape[1] + 1e-3
+
+
+@pytest.mark.slow
+def test_recording_against_the_hand_labelled_people(data: Path, frames: list[Frame]) -> None:
+    """Nine of ten people who are labelled are found, and nearly nobody who is not."""
+    labels: dict[int, list[tuple[float, ...]]] = {}
+    with (data / 'pets09-s2l1' / 'gt_frames_1-400.txt').open() as file:
+        for row in csv.reader(file):
+            x, y, width, height = (float(value) for value in row[2:6])
+            labels.setdefault(int(row[0]), []).append((x, y, x + width, y + height))
+    labelled = matched = found = strangers = 0
+    with detector(parameters={'autostart': True, 'image_transport': 'compressed'}) as robot:
+        for frame in frames[::6]:
+            answer = robot.answer(compressed(frame), '/camera/image_raw/compressed')
+            boxes = people(answer)
+            truth = labels[FIRST_FRAME + frame.index]
+            labelled += len(truth)
+            found += len(boxes)
+            matched += sum(any(iou(person, box) >= 0.5 for box in boxes) for person in truth)
+            strangers += sum(all(iou(person, box) < 0.3 for person in truth) for box in boxes)
+    assert labelled > 100
+    assert matched / labelled >= 0.85
+    assert strangers / found <= 0.2
+
+
+@pytest.mark.parametrize('encoding, convert', [
+    ('rgb8', cv2.COLOR_BGR2RGB), ('bgra8', cv2.COLOR_BGR2BGRA), ('mono8', cv2.COLOR_BGR2GRAY)])
+def test_encodings(robot: Robot, last_image: np.ndarray, encoding: str, convert: int) -> None:
+    found = people(robot.answer(raw(cv2.cvtColor(last_image, convert), encoding)))
+    assert max(iou(LAST_IMAGE_PEOPLE[4], box) for box in found) > 0.6
+
+
+def test_padded_rows(robot: Robot, last_image: np.ndarray) -> None:
+    height, width, _ = last_image.shape
+    padded = np.zeros((height, width * 3 + 40), np.uint8)
+    padded[:, :width * 3] = last_image.reshape(height, -1)
+    message = raw(padded, 'bgr8')
+    message.width = width
+    found = people(robot.answer(message))
+    assert max(iou(LAST_IMAGE_PEOPLE[4], box) for box in found) > 0.6
+
+
+def test_empty_image_has_an_empty_answer(robot: Robot) -> None:
+    assert robot.answer(raw(np.full((480, 640, 3), 127, np.uint8))).detections == []
+
+
+def test_class_names_are_latched(robot: Robot) -> None:
+    label = robot.wait_for(lambda: robot.labels, 'label_info')[0]
+    assert [(item.class_id, item.class_name) for item in label.class_map[:2]] == [
+        (0, 'person'), (1, 'bicycle')]
+    assert len(label.class_map) == 80
+    assert label.threshold == pytest.approx(0.35)
+
+
+def test_annotated_image_while_somebody_subscribes(
+        robot: Robot, last_image: np.ndarray) -> None:
+    images: list[Image] = []
+    subscription = robot.create_subscription(
+        Image, '/detector/annotated_image', images.append, QoSProfile(depth=5))
+    robot.wait_for(lambda: robot.count_publishers('/detector/annotated_image'), 'publisher')
+    stamps = set()
+
+    def drawn() -> bool:
+        stamps.add(stamp_of(robot.answer(raw(last_image))))
+        return bool(images)
+    robot.wait_for(drawn, 'annotated image')
+    robot.destroy_subscription(subscription)
+    assert stamp_of(images[0]) in stamps
+    picture = np.frombuffer(images[0].data, np.uint8).reshape(last_image.shape)
+    x1, y1, x2, y2 = LAST_IMAGE_PEOPLE[4]
+    changed = (picture != last_image).any(axis=2)
+    assert changed[y1 - 20:y2 + 10, x1 - 10:x2 + 10].any()
+    assert not changed[-60:, :100].any()  # grass, with nobody in it
+
+
+def test_figures_say_what_a_frame_costs(robot: Robot, last_image: np.ndarray) -> None:
+    for _ in range(3):
+        robot.answer(raw(last_image))
+    robot.status('latency', OK)
+    values = robot.values('latency')
+    stages = [float(values[f'{stage} p50 (ms)'])
+              for stage in ('Wait', 'Decode', 'Preprocess', 'Inference', 'Postprocess')]
+    assert all(value >= 0 for value in stages)
+    assert 0 < sum(stages) < 1.5 * float(values['Total p50 (ms)'])
+    assert 0 < float(values['Result age p50 (ms)']) < 5000
+    assert int(robot.values('detector')['Frames processed']) >= 3
+    power = robot.values('power')
+    assert power['Source'].startswith(('measured by ', 'unavailable'))
+    assert power['Power (W)'] != '0.000'
+
+
+def good(image: np.ndarray) -> Image:
+    return raw(np.ascontiguousarray(image[:120, :160]))
+
+
+def with_(image: Image, **fields: object) -> Image:
+    for name, value in fields.items():
+        setattr(image, name, value)
+    return image
+
+
+BAD_IMAGES = {
+    'unknown encoding': (lambda image: with_(good(image), encoding='rgb565'), 'rgb565'),
+    'height that does not fit': (lambda image: with_(good(image), height=1000), 'bytes'),
+    'step that does not fit': (lambda image: with_(good(image), step=10), 'step'),
+    'zero size': (lambda image: with_(good(image), width=0, height=0), 'no pixels'),
+    'a hundred megapixels': (
+        lambda image: with_(good(image), width=10000, height=10000, step=30000), 'pixels'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_IMAGES)
+def test_bad_image_is_told_and_survived(
+        robot: Robot, last_image: np.ndarray, name: str) -> None:
+    make, word = BAD_IMAGES[name]
+    robot.answer(raw(last_image))
+    failed = int(robot.values('input')['Images failed'])
+    robot.send(make(last_image))
+    robot.wait_for(lambda: int(robot.values('input')['Images failed']) > failed, 'failure')
+    status = robot.status('input', WARN, word)
+    assert '/camera/image_raw' in status.message
+    assert word in robot.log()
+    assert people(robot.answer(raw(last_image)))
+
+
+def test_broken_jpeg_is_told_and_survived(frames: list[Frame]) -> None:
+    topic = '/camera/image_raw/compressed'
+    with detector(parameters={'autostart': True, 'image_transport': 'compressed'}) as robot:
+        assert people(robot.answer(compressed(frames[0]), topic))
+        for data, word in ((b'\xff\xd8 not a picture', 'JPEG'),
+                           (bytes(frames[0].message.data[:9000]), ''), (b'', '')):
+            message = CompressedImage(format='jpeg')
+            message.data.frombytes(data)
+            robot.send(message, topic)
+            robot.status('input', WARN, word)
+        assert int(robot.values('input')['Images failed']) == 3
+        assert people(robot.answer(compressed(frames[0]), topic))
+
+
+def test_refused_parameters_say_why(robot: Robot) -> None:
+    refusal = robot.set_parameter('score_threshold', 2.0)
+    assert not refusal.successful
+    refusal = robot.set_parameter('engine', 'openvino')
+    assert not refusal.successful
+    assert 'configured' in refusal.reason
+
+
+def test_threshold_takes_effect_at_once(robot: Robot, last_image: np.ndarray) -> None:
+    before = len(robot.answer(raw(last_image)).detections)
+    assert robot.set_parameter('score_threshold', 0.75).successful
+    after = len(robot.answer(raw(last_image)).detections)
+    assert robot.set_parameter('score_threshold', 0.35).successful
+    assert 0 < after < before
+
+
+def test_lifecycle_on_request(last_image: np.ndarray) -> None:
+    with detector() as robot:
+        assert robot.status('detector', OK).message == 'unconfigured'
+        assert not robot.transition('activate')
+        assert robot.transition('configure')
+        assert robot.status('detector', OK).message == 'inactive'
+        assert robot.transition('activate')
+        assert people(robot.answer(raw(last_image)))
+        assert robot.transition('deactivate')
+        assert robot.count_subscribers('/camera/image_raw') == 0 or robot.wait_for(
+            lambda: robot.count_subscribers('/camera/image_raw') == 0, 'end of subscription')
+        assert robot.transition('activate')
+        assert people(robot.answer(raw(last_image)))
+        assert robot.transition('deactivate')
+        assert robot.transition('cleanup')
+        assert robot.status('detector', OK).message == 'unconfigured'
+
+
+def test_refused_bundle_leaves_the_node_alive(tmp_path: Path) -> None:
+    broken = tmp_path / 'broken'
+    shutil.copytree(find_model('nanodet_g'), broken)
+    graph = broken / 'model.onnx'
+    graph.write_bytes(graph.read_bytes()[:-1000])
+    with detector(parameters={'autostart': True, 'model': str(broken)}) as robot:
+        status = robot.status('detector', ERROR, 'model.onnx')
+        assert 'incomplete' in status.message
+        assert status.message in robot.log()
+        assert robot.set_parameter('model', 'nanodet_g').successful
+        assert robot.transition('configure')
+        assert robot.status('detector', OK).message == 'inactive'
+
+
+def test_provider_that_is_not_there_is_an_error() -> None:
+    with detector(parameters={'autostart': True, 'providers': ['CUDA', 'CPU']}) as robot:
+        status = robot.status('detector', ERROR, 'CUDAExecutionProvider')
+        assert {item.key: item.value for item in status.values}['State'] == 'active'
+        assert 'CUDAExecutionProvider' in robot.log()
+    with detector(parameters={'autostart': True, 'providers': ['CUDA']}) as robot:
+        status = robot.status('detector', ERROR, 'CUDAExecutionProvider')
+        assert {item.key: item.value for item in status.values}['State'] == 'unconfigured'
+
+
+def test_parameter_of_the_wrong_type_is_told() -> None:
+    with detector(parameters={'autostart': True, 'threads': 'two'}) as robot:
+        robot.status('detector', ERROR, 'threads')
+        assert robot.set_parameter('threads', 1).successful
+        assert robot.transition('configure')
+
+
+def test_age_of_recorded_stamps_is_unavailable(last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True}) as robot:
+        message = raw(last_image)
+        publisher = robot.publisher(Image, '/camera/image_raw')
+        message.header.stamp.sec = 1_700_000_000
+
+        def answered() -> bool:
+            publisher.publish(message)
+            robot.spin(0.2)
+            return bool(robot.detections)
+        robot.wait_for(answered, 'detections')
+        robot.status('latency', WARN, 'unavailable')
+        assert robot.values('latency')['Result age (ms)'] == 'unavailable'
+
+
+def test_slow_detector_drops_images_and_shows_the_newest(last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True, 'threads': 1}) as robot:
+        robot.answer(raw(last_image))
+        robot.detections.clear()
+        message = raw(cv2.resize(last_image, (320, 240)))
+        sent = []
+        for _ in range(150):
+            sent.append(robot.send(message))
+            robot.spin(0.003)
+        robot.wait_for(lambda: stamp_of(robot.detections[-1]) == sent[-1], 'newest result')
+        stamps = [stamp_of(found) for found in robot.detections]
+        assert stamps == sorted(set(stamps))
+        assert set(stamps) <= set(sent)
+        values = robot.values('input')
+        assert int(values['Images dropped, newer came first']) > 0
+
+
+def test_silent_camera_is_told(last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True}) as robot:
+        robot.status('input', WARN, 'nobody publishes /camera/image_raw')
+        robot.answer(raw(last_image))
+        robot.status('input', WARN, 'no image on /camera/image_raw')
+
+
+def test_sigterm_ends_cleanly(last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True}) as robot:
+        robot.answer(raw(last_image))
+        robot.process.send_signal(signal.SIGTERM)
+        assert robot.process.wait(10) == 0
+        assert 'Traceback' not in robot.log()
+
+
+@pytest.mark.parametrize('engine', ['openvino', 'torch'])
+def test_other_engines(engine: str, last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True, 'engine': engine}) as robot:
+        found = people(robot.answer(raw(last_image)))
+        assert max(iou(LAST_IMAGE_PEOPLE[4], box) for box in found) > 0.6
+        assert engine in robot.values('detector')['Engine'].lower()
+
+
+def test_configuration_file_holds_the_defaults() -> None:
+    import yaml
+
+    from prune_perception.nodes.detector_parameters import PARAMETERS
+    from prune_perception.resources import find_config
+    text = find_config('perception.yaml').read_text()
+    given = yaml.safe_load(text)['/**']['ros__parameters']
+    defaults = {spec.name: spec.default for spec in PARAMETERS}
+    # A launched node starts by itself; one that is run by hand waits for its first transition.
+    assert given.pop('autostart') is True
+    assert defaults.pop('autostart') is False
+    assert json.dumps(given, sort_keys=True) == json.dumps(defaults, sort_keys=True)
