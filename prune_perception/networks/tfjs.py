@@ -1,0 +1,127 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Read the convolutions of a TensorFlow.js graph model.
+
+Such a model is a JSON file with the graph and a manifest of the weights, and binary files in
+which the weights lie one after the other, little-endian. Format:
+https://github.com/tensorflow/tfjs/tree/master/tfjs-converter
+"""
+
+from dataclasses import dataclass
+import json
+import math
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TYPES = {'float32': '<f4', 'float16': '<f2', 'int32': '<i4', 'bool': '?', 'uint8': 'u1',
+          'uint16': '<u2'}
+
+
+class GraphModelError(ValueError):
+    """A model that cannot be read; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """
+    A convolution of the graph.
+
+    :param name: in the graph.
+    :param weight: (out, in, height, width), in the type that the file stores.
+    :param bias: (out,).
+    """
+
+    name: str
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+
+
+def read_convolutions(model: Path) -> tuple[Convolution, ...]:
+    """
+    Return the ordinary convolutions of a graph model, in the order of the network.
+
+    The converter lists the nodes in an order in which they can be computed, and numbers those of
+    one kind as the network was traced (``convolution``, ``convolution_1``, …): parallel branches
+    can be listed in any order, so the number decides.
+
+    :param model: the JSON file; the weights are read from its folder.
+    :raises GraphModelError: the file, and what is wrong with it.
+    """
+    try:
+        graph = json.loads(model.read_bytes())
+    except OSError as error:
+        raise GraphModelError(f'{model}: {(error.strerror or str(error)).lower()}') from error
+    except ValueError as error:
+        raise GraphModelError(f'{model}: not JSON: {error}') from error
+    try:
+        nodes = {node['name']: node for node in graph['modelTopology']['node']}
+        manifest = graph['weightsManifest']
+    except (KeyError, TypeError) as error:
+        raise GraphModelError(
+            f'{model}: not a TensorFlow.js graph model: {error} is missing') from error
+    weights = _read_weights(model, manifest)
+    names = [name for name, node in nodes.items() if node['op'] == 'Conv2D']
+    if not names:
+        raise GraphModelError(f'{model}: has no convolution')
+    return tuple(_convolution(model, nodes, weights, name)
+                 for name in sorted(names, key=_number))
+
+
+def _number(name: str) -> int:
+    suffix = re.search(r'_(\d+)$', name)
+    return int(suffix[1]) if suffix else 0
+
+
+def _convolution(
+        model: Path, nodes: dict[str, Any], weights: dict[str, NDArray[Any]], name: str
+        ) -> Convolution:
+    kernel = weights.get(nodes[name]['input'][1])
+    if kernel is None or kernel.ndim != 4:
+        raise GraphModelError(f'{model}: {name} has no constant kernel of four dimensions')
+    for node in nodes.values():
+        if node['op'] in ('Add', 'AddV2', 'BiasAdd') and name in node['input']:
+            bias = next((weights[item] for item in node['input'] if item in weights), None)
+            if bias is not None and bias.shape == kernel.shape[3:]:
+                return Convolution(name, kernel.transpose(3, 2, 0, 1), bias)
+    raise GraphModelError(
+        f'{model}: {name} is not followed by the addition of {kernel.shape[3]} biases')
+
+
+def _read_weights(model: Path, manifest: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    weights = {}
+    for group in manifest:
+        try:
+            data = b''.join((model.parent / name).read_bytes() for name in group['paths'])
+        except OSError as error:
+            raise GraphModelError(
+                f'{error.filename}: {(error.strerror or str(error)).lower()}, though '
+                f'{model.name} names it') from error
+        files = ', '.join(group['paths'])
+        offset = 0
+        for entry in group['weights']:
+            # Weights quantised to float16 need no scale; the other kinds do.
+            stored = entry.get('quantization', entry)['dtype']
+            if stored not in _TYPES or 'scale' in entry.get('quantization', {}):
+                raise GraphModelError(
+                    f'{model}: weight {entry["name"]} is stored as {stored} with a scale or of '
+                    'an unknown kind; float16, float32 and integers are read')
+            dtype = np.dtype(_TYPES[stored])
+            count = math.prod(entry['shape'])
+            if offset + count * dtype.itemsize > len(data):
+                raise GraphModelError(
+                    f'{model.parent / files}: ends within {entry["name"]}, after {len(data)} '
+                    'bytes; it is incomplete')
+            weights[entry['name']] = np.frombuffer(
+                data, dtype, count, offset).reshape(entry['shape'])
+            offset += count * dtype.itemsize
+        if offset != len(data):
+            raise GraphModelError(
+                f'{model.parent / files}: has {len(data)} bytes, {model.name} accounts for '
+                f'{offset}; they do not belong together')
+    return weights
