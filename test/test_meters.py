@@ -19,6 +19,7 @@ from prune_perception.energy.meters import (
     COUNTED,
     discover,
     Discovery,
+    ina3221,
     INTEGRATED,
     Meter,
     MeterError,
@@ -292,6 +293,12 @@ def test_rails_of_an_unknown_board_are_not_added_up(tmp_path: Path) -> None:
     assert best(found) is None
 
 
+def test_rails_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    grow(tmp_path, 'unknown_ina3221')
+    write(tmp_path / 'sys/class/hwmon/hwmon0/in2_label', 'VBAT')
+    assert {meter.rail for meter in discover(tmp_path).meters} == {'VBAT', 'VBAT (hwmon0)'}
+
+
 def test_channels_that_are_off_or_not_connected_are_left_out(tmp_path: Path) -> None:
     grow(tmp_path, 'jetson_orin_nx')
     write(tmp_path / 'sys/class/hwmon/hwmon1/in3_enable', 0)
@@ -356,6 +363,19 @@ def test_a_missing_permission_on_hwmon_names_the_rule(
     refusal = next(refusal for refusal in found.refusals if refusal.family == 'ina3221')
     assert 'in1_input: no permission' in refusal.reason
     assert 'ina3221' in refusal.udev_rule
+
+
+def test_files_that_are_all_for_root_give_one_reason(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grow(tmp_path, 'jetson_orin_nx')
+    forbid(monkeypatch, 'update_interval', *(
+        f'{name}{channel}_{end}' for name in ('in', 'curr') for channel in range(1, 8)
+        for end in ('label', 'input', 'enable')))
+    found = discover(tmp_path)
+    assert found.meters == ()
+    refusal, = (refusal for refusal in found.refusals if refusal.family == 'ina3221')
+    assert 'in1_input: no permission to read it (and 2 more rails)' in refusal.reason
+    assert refusal.udev_rule
 
 
 # NVIDIA
@@ -580,6 +600,12 @@ def test_a_battery_without_figures_is_refused(tmp_path: Path) -> None:
 
 
 # Which one
+
+
+def test_the_rules_in_the_documentation_are_those_that_are_printed() -> None:
+    page = (Path(__file__).parents[1] / 'docs' / 'meters.md').read_text(encoding='utf-8')
+    for rule in (rapl.UDEV_RULE, ina3221.UDEV_RULE, raspberry_pi_pmic.UDEV_RULE):
+        assert f'\n{rule}\n' in page
 
 
 def test_the_widest_view_of_the_computer_is_best_and_the_battery_comes_after_it(

@@ -16,8 +16,11 @@ What a network costs.
 ``layers``                what it wrote down
 ``account``               the energy account of a network
 ``report``                the account as a table and as a page
+``meters``                what the machine really draws: one interface over its sensors
+``window``                energy per frame from a meter, honestly
 ========================  ===================================================================
 
 ``docs/energy.md`` derives the formulas, says what they leave out, and compares their results
-with figures that others published. Importing this package loads neither torch nor numpy.
+with figures that others published; ``docs/meters.md`` says what each sensor
+includes. Importing this package loads neither torch nor numpy.
 """

@@ -11,7 +11,7 @@ rails of a board that is not listed are never added up.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,8 @@ ASSUMED_PERIOD = 0.1
 """Seconds, where the driver does not say how often it converts."""
 UDEV_RULE = (
     'SUBSYSTEM=="hwmon", ACTION=="add", ATTR{name}=="ina3221", '
-    'RUN+="/bin/sh -c \'chmod a+r /sys%p/in*_input /sys%p/curr*_input\'"')
+    'RUN+="/bin/sh -c \'cd /sys%p; chgrp energy in?_* curr?_* update_interval; '
+    'chmod g+r in?_* curr?_* update_interval\'"')
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,36 @@ class _Rail:
 
 def find(root: Path = Path('/')) -> Discovery:
     """Look for INA3221 channels below ``root``."""
-    rails = {rail.label: rail for rail in [*_hwmon_rails(root), *_iio_rails(root)]}
+    rails: dict[str, _Rail] = {}
+    for rail in [*_hwmon_rails(root), *_iio_rails(root)]:
+        if rail.label in rails:
+            rail = replace(rail, label=f'{rail.label} ({rail.files[0].parent.name})')
+        rails[rail.label] = rail
     if not rails:
         return _refuse(f'no ina3221 below {root / "sys/class/hwmon"} or '
                        f'{root / "sys/bus/i2c/drivers/ina3221x"}: not a Jetson with power '
                        'monitors')
     found = Discovery()
     working: dict[str, _Rail] = {}
+    forbidden: list[NotPermittedError] = []
     for rail in rails.values():
         try:
             rail.watts()
         except NotPermittedError as error:
-            found += _refuse(
-                str(error),
-                'put the rule into /etc/udev/rules.d/70-prune-perception-ina3221.rules and '
-                'restart', UDEV_RULE)
+            forbidden.append(error)
         except MeterError as error:
             found += _refuse(f'{rail.label}: {error}')
         else:
             working[rail.label] = rail
+    if forbidden:
+        others = f' (and {len(forbidden) - 1} more rails)' if len(forbidden) > 1 else ''
+        found += _refuse(
+            f'{forbidden[0]}{others}',
+            'create the group (sudo groupadd --system energy), add your user to it, put the '
+            'rule into /etc/udev/rules.d/70-prune-perception-ina3221.rules and restart; it '
+            'opens a side channel to members of the group', UDEV_RULE)
+    if not working:
+        return found
     return found + _totals(rails, working) + Discovery(meters=tuple(
         _meter([rail], Scope.SINGLE_RAIL, f'the rail {rail.label} alone')
         for rail in working.values() if rail.label not in TOTAL_RAILS))

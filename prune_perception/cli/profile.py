@@ -1,0 +1,82 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The verb ``profile``: where a network spends its energy, modelled."""
+
+import argparse
+from pathlib import Path
+import sys
+
+from prune_perception.bundle import read_bundle
+from prune_perception.energy.hardware import HardwareProfile, load_profile, ProfileError
+from prune_perception.resources import find_model
+
+NAME = 'profile'
+HELP = 'show where a network spends its energy, modelled layer by layer'
+
+# Wide enough for all columns; what reads a pipe wraps nothing.
+_PIPE_WIDTH = 140
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of this verb."""
+    parser.add_argument('bundle', help='bundle folder or shipped name, for example nanodet_g')
+    parser.add_argument(
+        '--hardware', type=_profile, default='eyeriss_65nm', metavar='PROFILE',
+        help='hardware profile: a shipped name or the path of a .yaml (%(default)s)')
+    parser.add_argument(
+        '--batch', type=_count, default=1, help='images processed together (%(default)s)')
+    parser.add_argument(
+        '--bits', type=_count, help="of a word (default: the profile's own, 16 for eyeriss_65nm)")
+    parser.add_argument(
+        '--seconds', type=float,
+        help='measured time for one image; times the static power it is a term of its own')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the account as JSON')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write it as a page')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Count, model and print, and return the exit status."""
+    bundle = read_bundle(find_model(arguments.bundle))
+    # torch takes seconds that a mistaken word need not wait for.
+    from rich.console import Console
+    import torch
+
+    from prune_perception.energy.counting import profile_module
+    from prune_perception.energy.report import print_account, write_html
+    from prune_perception.networks.registry import load_network
+    size = bundle.card.input
+    try:
+        account = profile_module(
+            load_network(bundle), torch.zeros(1, 3, size.height, size.width),
+            profile=arguments.hardware, network=bundle.card.name,
+            batch=arguments.batch, bits=arguments.bits, seconds=arguments.seconds)
+    except ValueError as error:
+        print(f'prune-perception {NAME}: {error}', file=sys.stderr)
+        return 1
+    print_account(account, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH))
+    if arguments.json:
+        account.write_json(arguments.json)
+    if arguments.html:
+        write_html(account, arguments.html)
+    for path in (arguments.json, arguments.html):
+        if path:
+            print(f'wrote {path}')
+    return 0
+
+
+def _profile(text: str) -> HardwareProfile:
+    try:
+        return load_profile(text)
+    except ProfileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return value
