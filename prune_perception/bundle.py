@@ -20,6 +20,7 @@ by file and reason, what does not fit; writing leaves a complete bundle or none.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 import hashlib
+import json
 import os
 from pathlib import Path
 import re
@@ -39,10 +40,21 @@ RESIZE_RULES = ('stretch', 'letterbox', 'centre_crop')
 
 _LARGEST_CARD = 4 << 20  # bytes; a card is read whole, a mistaken file should not be
 _LARGEST_SIDE = 16384  # pixels
+_LARGEST_HEADER = 100 << 20  # bytes; the limit that the safetensors format sets itself
+
+
+_PLAIN_NAME = re.compile(r'[A-Za-z0-9_][\w.-]*')
 
 
 class BundleError(ValueError):
-    """A bundle that cannot be read or written; the message names the file and the reason."""
+    """
+    A bundle that cannot be read or written; the message names the file and the reason.
+
+    It is one line in any log, also where a card's names or a library's message have several.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(' '.join(line.strip() for line in message.splitlines()))
 
 
 @dataclass(frozen=True)
@@ -222,13 +234,15 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise BundleError(f'{folder}: exists already; choose another name or remove it first')
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f'{folder}: is a file; it is not replaced')
     if folder.exists() and any(folder.iterdir()) and not (folder / CARD).exists():
         raise BundleError(f'{folder}: holds files but no bundle; it is not replaced')
+    for name in files:
+        if not _PLAIN_NAME.fullmatch(name):
+            raise BundleError(f'{folder}: {name!r} is not a plain file name')
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    card = replace(card, files=digests)
-    text = yaml.safe_dump(
-        {'schema': SCHEMA, **_plain(asdict(card))}, sort_keys=False, allow_unicode=True,
-        width=100, default_flow_style=None).encode()
+    text = _card_text(folder / CARD, replace(card, files=digests))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
@@ -248,15 +262,14 @@ def write_bundle(
         if folder.exists():
             # A full folder cannot be replaced in one step; between these two renames the
             # bundle is absent, which a reader can tell from half a bundle.
-            old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-old-', dir=folder.parent))
-            folder.rename(old / folder.name)
+            old = partial.with_name(f'{partial.name}-old')
+            folder.rename(old)
             try:
                 partial.rename(folder)
-            except OSError:
-                (old / folder.name).rename(folder)
+            except BaseException:  # Ctrl-C must not cost the old bundle either
+                old.rename(folder)
                 raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         else:
             partial.rename(folder)
     except OSError as error:
@@ -268,13 +281,14 @@ def write_bundle(
 
 def check_signature(
         path: Path, card: Card, inputs: Mapping[str, Sequence[Any]],
-        outputs: Mapping[str, Sequence[Any]]) -> None:
+        outputs: Mapping[str, Sequence[Any]], *, takes_uint8: bool) -> None:
     """
-    Check the shapes that a parsed ``model.onnx`` declares against its card.
+    Check what a parsed ``model.onnx`` declares against its card.
 
     :param path: of the graph, for the message.
     :param inputs: shape by name; a dimension that is not a number (a batch) fits anything.
     :param outputs: the same for the outputs.
+    :param takes_uint8: whether all inputs are of this type.
     :raises BundleError: naming the first input or output that does not fit.
     """
     expected_input = (1, card.input.height, card.input.width, 3)
@@ -285,6 +299,10 @@ def check_signature(
             raise BundleError(
                 f'{path}: input {name!r} is {list(shape)}, {CARD} says {list(expected_input)} '
                 '(uint8, NHWC)')
+        if not takes_uint8:
+            raise BundleError(
+                f'{path}: input {name!r} is not uint8; the graph of a bundle takes the image as '
+                'it is and normalises it itself')
     for output in card.outputs:
         if output.name not in outputs:
             raise BundleError(
@@ -306,10 +324,22 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def _card_text(path: Path, card: Card) -> bytes:
+    """Return a card as YAML; fields of it that are None are left out."""
+    fields = asdict(card, dict_factory=lambda items: {
+        name: value for name, value in items if value is not None})
+    try:
+        return yaml.safe_dump(
+            {'schema': SCHEMA, **_plain(fields)}, sort_keys=False, allow_unicode=True, width=100,
+            default_flow_style=None).encode()
+    except yaml.YAMLError as error:  # a number of NumPy's, most often
+        raise BundleError(f'{path}: cannot be written as plain YAML: {error}') from error
+
+
 def _plain(value: Any) -> Any:
-    """Turn tuples and mappings into what YAML's safe subset holds; drop what is None."""
+    """Turn tuples and mappings into what YAML's safe subset holds."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
@@ -334,22 +364,40 @@ def _check_digest(path: Path, found: str, expected: str) -> None:
 
 def _check_weights(path: Path, card: Card) -> None:
     """Compare the shapes in the safetensors header with the widths of the card."""
-    from safetensors import safe_open, SafetensorError
-    try:
-        with safe_open(path, framework='numpy') as tensors:
-            shapes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f'{path}: not a safetensors file: {error}') from error
+    shapes = _shapes_of(path)
     if card.network is None:
         raise BundleError(f'{path}: present, but {CARD} does not say which network it is for')
     for layer, widths in card.network.widths.items():
         shape = shapes.get(f'{layer}.weight')
         if shape is None:
             raise BundleError(f'{path}: has no {layer}.weight, which {CARD} lists')
-        if tuple(shape[:2]) != tuple(widths):
+        # The weight of a normalisation has one size, which its widths count twice.
+        if (*shape[:2], *shape[:2])[:2] != widths:
             raise BundleError(
                 f'{path}: {layer}.weight is {list(shape)}, {CARD} says {list(widths)} channels '
                 'out and in')
+
+
+def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """
+    Return the shape of each tensor, from the header of a safetensors file.
+
+    The header is a number of bytes (64 bits, little-endian) and that much JSON, after the
+    format's description (https://github.com/huggingface/safetensors). It is read here, so that
+    a robot, which runs ``model.onnx`` alone, needs no library for the weights.
+    """
+    try:
+        with path.open('rb') as file:
+            size = int.from_bytes(file.read(8), 'little')
+            if size > _LARGEST_HEADER:
+                raise ValueError(f'its header would have {size} bytes')
+            header = json.loads(file.read(size))
+        return {name: tuple(int(side) for side in entry['shape'])
+                for name, entry in header.items() if name != '__metadata__'}
+    except OSError as error:
+        raise BundleError(f'{path}: {_reason(error)}') from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BundleError(f'{path}: not a safetensors file: {error}') from error
 
 
 class _Fields:
@@ -402,20 +450,22 @@ class _Fields:
 
     def triple(self, name: str) -> tuple[float, float, float]:
         value = self.get(name, list)
-        if len(value) != 3 or not all(type(item) in (int, float) for item in value):
-            raise self.refuse(name, 'must be three numbers')
+        # A bound that no sensible number reaches, and that infinity and NaN do not keep either.
+        if len(value) != 3 or not all(
+                type(item) in (int, float) and abs(item) < 1e6 for item in value):
+            raise self.refuse(name, f'must be three numbers, not {_short(value)}')
         return (float(value[0]), float(value[1]), float(value[2]))
 
     def integers(self, name: str, value: Any) -> tuple[int, ...]:
         if (not isinstance(value, list) or not value
                 or not all(type(item) is int and item > 0 for item in value)):
-            raise self.refuse(name, f'must be a list of integers above 0, not {value!r}')
+            raise self.refuse(name, f'must be a list of integers above 0, not {_short(value)}')
         return tuple(value)
 
     def pair(self, name: str, value: Any) -> tuple[int, int]:
         integers = self.integers(name, value)
         if len(integers) != 2:
-            raise self.refuse(name, f'must be two integers, not {value!r}')
+            raise self.refuse(name, f'must be two integers, not {_short(value)}')
         return integers[0], integers[1]
 
 
@@ -426,11 +476,18 @@ def _kind(value: Any) -> str:
     return 'nothing' if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:60]}…'
+
+
 def _parse_card(path: Path, text: bytes) -> Card:
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f'{path}: not YAML: {" ".join(str(error).split())}') from error
+    # Beside its own errors PyYAML lets out whatever its constructors meet: a date that does not
+    # exist is a ValueError, a bool that is none a KeyError, deep nesting a RecursionError.
+    except Exception as error:
+        raise BundleError(f'{path}: not YAML: {error}') from error
     card = _Fields(path, '', value)
     schema = card.get('schema', int)
     if schema != SCHEMA:
@@ -443,7 +500,7 @@ def _parse_card(path: Path, text: bytes) -> Card:
     std = fed.triple('std')
     if min(std) <= 0:
         raise fed.refuse('std', f'must be above 0, not {list(std)}')
-    network = card.fields('network') if 'network' in value else None
+    network = None if value.get('network') is None else card.fields('network')
     decoder = card.fields('decoder')
     provenance = card.fields('provenance')
     return Card(
@@ -467,7 +524,7 @@ def _parse_card(path: Path, text: bytes) -> Card:
         licence=card.text('licence'),
         attribution=card.text('attribution'),
         energy=card.get('energy', dict, {}),
-        measured=tuple(card.get('measured', list, [])),
+        measured=_measured(card),
         certificate=card.get('certificate', dict, None),
         files=_files(card))
 
@@ -492,11 +549,19 @@ def _outputs(path: Path, card: _Fields) -> tuple[OutputSpec, ...]:
     return tuple(outputs)
 
 
+def _measured(card: _Fields) -> tuple[dict[str, Any], ...]:
+    entries = card.get('measured', list, [])
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise card.refuse(f'measured[{index}]', f'must be a mapping, not {_kind(entry)}')
+    return tuple(entries)
+
+
 def _files(card: _Fields) -> dict[str, str]:
     files = card.get('files', dict)
     for name, digest in files.items():
         # A name that leaves the folder would let a card vouch for any file of the machine.
-        if not isinstance(name, str) or not re.fullmatch(r'[A-Za-z0-9_][\w.-]*', name):
+        if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
             raise card.refuse('files', f'names {name!r}, which is not a plain file name')
         if not isinstance(digest, str) or not re.fullmatch('[0-9a-f]{64}', digest):
             raise card.refuse(f'files.{name}', 'is not a SHA-256 in hexadecimal')

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Detections:
     """
     The objects found in one image, best score first.
@@ -27,7 +27,8 @@ class Detections:
     def __post_init__(self) -> None:
         """Refuse arrays whose lengths differ: each row is one object."""
         count = len(self.scores)
-        if self.boxes.shape != (count, 4) or self.classes.shape != (count,):
+        if (self.boxes.shape, self.scores.shape, self.classes.shape) != (
+                (count, 4), (count,), (count,)):
             raise ValueError(
                 f'boxes {self.boxes.shape}, scores {self.scores.shape} and classes '
                 f'{self.classes.shape} do not describe the same objects')

@@ -91,7 +91,10 @@ class Detector:
             best = np.argpartition(scores, -MAX_CANDIDATES)[-MAX_CANDIDATES:]
             boxes, scores, classes = boxes[best], scores[best], classes[best]
         kept = class_aware_nms(boxes, scores, classes, self.iou_threshold, self.max_detections)
-        detections = Detections(placement.to_source(boxes[kept]), scores[kept], classes[kept])
+        boxes = placement.to_source(boxes[kept])
+        # What was seen in the bars of a letterbox lies outside the image and was clipped away.
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        detections = Detections(boxes[inside], scores[kept][inside], classes[kept][inside])
         return Result(detections, Timing(
             prepared - start, inferred - prepared, time.monotonic() - inferred))
 

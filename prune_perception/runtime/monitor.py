@@ -10,8 +10,10 @@ import threading
 
 import numpy as np
 
-# What a frame's time is spent on, in order. ``wait`` is in the slot, until the worker is free.
-STAGES = ('wait', 'decode', 'preprocess', 'inference', 'postprocess', 'publish', 'total')
+# What a frame's time is spent on, in order. ``wait`` is in the slot, until the worker is free;
+# ``overhead`` is all of the total that is not inference.
+STAGES = (
+    'wait', 'decode', 'preprocess', 'inference', 'postprocess', 'publish', 'overhead', 'total')
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Monitor:
         with self._lock:
             self._counts['failed'] += 1
             self._failed.append(now)
+            self._forget(self._failed, now)
 
     def processed(self, now: float, timing: FrameTiming) -> None:
         """Note a frame whose detections were published."""

@@ -53,7 +53,13 @@ class Preprocessor:
         :param image: (height, width, 3) BGR.
         :returns: the network's input, uint8 (1, height, width, 3) in its colour order, valid
             until the next call, and where the image lies in it.
+        :raises ValueError: the array is no such image.
         """
+        # OpenCV would resize another kind into an array of its own and leave the buffer alone.
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(
+                f'image is {image.dtype} {list(image.shape)}; it must be uint8 '
+                '[height, width, 3], neither of them 0')
         height, width = image.shape[:2]
         spec, target = self._spec, self._buffer[0]
         if spec.resize == 'stretch':

@@ -44,6 +44,7 @@ def create_decoder(bundle: Bundle) -> Decoder:
             f'{path}: decoder.name is {spec.name!r}; known are {", ".join(DECODERS)}')
     try:
         return DECODERS[spec.name](
-            len(bundle.card.class_names), bundle.card.outputs, **spec.settings)
+            len(bundle.card.class_names), bundle.card.input, bundle.card.outputs,
+            **spec.settings)
     except (TypeError, ValueError) as error:
         raise BundleError(f'{path}: decoder.settings do not fit {spec.name!r}: {error}') from None

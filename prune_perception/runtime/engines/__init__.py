@@ -96,8 +96,9 @@ def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     try:
         engine = getattr(importlib.import_module(module), name)
     except ImportError as error:
+        reason = ' '.join(str(error).split())
         raise EngineError(
-            f'engine {options.name}: {error}; install it with {_INSTALL[options.name]!r} or '
+            f'engine {options.name}: {reason}; install it with {_INSTALL[options.name]!r} or '
             'choose another engine') from error
     result: Engine = engine(bundle, options)
     return result

@@ -4,18 +4,24 @@
 """ONNX Runtime: the default engine, on the CPU or through its execution providers."""
 
 from collections.abc import Sequence
+import os
 
 import numpy as np
 from numpy.typing import NDArray
-import onnxruntime
 
 from prune_perception.bundle import Bundle, BundleError, check_signature, GRAPH
 from prune_perception.runtime.engines import EngineError, EngineOptions
 
+# From version 1.29 its builds report usage and leave an identifier in the home folder, on Linux
+# too (microsoft/onnxruntime#27379). It looks at this once, when it is imported; its function
+# disable_telemetry_events comes too late for the first report.
+os.environ['ORT_DISABLE_TELEMETRY'] = '1'
+
+import onnxruntime  # noqa: E402
+
 CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
-# Its Windows builds can report usage; this package sends nothing anywhere.
-onnxruntime.disable_telemetry_events()
+onnxruntime.disable_telemetry_events()  # Windows does not look at the variable
 
 
 class OnnxRuntimeEngine:
@@ -24,6 +30,7 @@ class OnnxRuntimeEngine:
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         providers, problems = _available_of(options.providers)
         _check_precision(options.precision, providers)
+        graph = bundle.read_file(GRAPH)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
@@ -34,12 +41,12 @@ class OnnxRuntimeEngine:
         path = bundle.folder / GRAPH
         try:
             self._session = onnxruntime.InferenceSession(
-                bundle.read_file(GRAPH), settings,
+                graph, settings,
                 providers=[(name, _provider_options(name, options)) for name in providers])
         except Exception as error:  # its exception classes share no public base
             raise BundleError(
-                f'{path}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
-                f'{" ".join(str(error).split())}') from error
+                f'{path}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}'
+                ) from error
         running = self._session.get_providers()
         lost = [name for name in providers if name not in running]
         problems += [f'execution provider {name} is installed but could not start; '
@@ -48,10 +55,12 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f'engine onnxruntime: none of the execution providers asked for could start '
                 f'({", ".join(lost)}); see the log, or add CPU to the list')
+        _check_precision(options.precision, running)
         inputs = self._session.get_inputs()
         check_signature(
             path, bundle.card, {item.name: item.shape for item in inputs},
-            {item.name: item.shape for item in self._session.get_outputs()})
+            {item.name: item.shape for item in self._session.get_outputs()},
+            takes_uint8=all(item.type == 'tensor(uint8)' for item in inputs))
         self._input = inputs[0].name
         self._outputs = [output.name for output in bundle.card.outputs]
         self.problems = tuple(problems)
