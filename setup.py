@@ -74,10 +74,10 @@ setup(
     zip_safe=True,
     entry_points={
         'console_scripts': [
-            'demo_monitor = prune_perception.nodes.demo_monitor:main',
+            'demo_node = prune_perception.nodes.demo_node:main',
             'detector_node = prune_perception.nodes.detector_node:main',
+            'power_monitor = prune_perception.nodes.power_monitor:main',
             'prune-perception = prune_perception.cli.main:main',
-            'replay_node = prune_perception.nodes.replay_node:main',
         ],
     },
 )

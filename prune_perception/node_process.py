@@ -57,7 +57,8 @@ def node_command(
     """
     words = [sys.executable, '-m', f'prune_perception.nodes.{node}', '--ros-args']
     for name, value in (parameters or {}).items():
-        words += ['-p', f'{name}:={json.dumps(value)}']  # JSON is YAML, which rcl reads here
+        # JSON is YAML, which rcl reads here; but not its escapes of what lies beyond 16 bits.
+        words += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
     for source, target in (remappings or {}).items():
         words += ['-r', f'{source}:={target}']
     if log_level is not None:
@@ -66,11 +67,16 @@ def node_command(
 
 
 def start(
-        command: Sequence[str], environment: Mapping[str, str] | None = None,
+        command: Sequence[str], environment: Mapping[str, str],
         **options: Any) -> 'subprocess.Popen[bytes]':
-    """Start a node; in a session of its own, so that Ctrl-C reaches the caller alone."""
+    """
+    Start a node; in a session of its own, so that Ctrl-C reaches the caller alone.
+
+    :param environment: of :func:`dds_environment`, unless images may be lost.
+    :param options: of ``subprocess.Popen``.
+    """
     return subprocess.Popen(
-        list(command), env=dds_environment(environment), start_new_session=True, **options)
+        list(command), env=dict(environment), start_new_session=True, **options)
 
 
 def stop(process: 'subprocess.Popen[bytes]') -> int:

@@ -17,16 +17,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
-from prune_perception.node_process import dds_environment, node_command, start, stop
 from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from prune_perception.node_process import dds_environment, node_command, start, stop
 
 SECONDS = 20.0  # after which a test gives up waiting; nothing takes this long
 
@@ -157,25 +158,33 @@ class Robot(Node):
 @contextmanager
 def detector(
         *, parameters: dict[str, Any] | None = None, environment: dict[str, str] | None = None,
-        **words: Any) -> Iterator[Robot]:
-    """Start a detector on a domain of its own, and end it."""
+        beside: dict[str, dict[str, Any]] | None = None, **words: Any) -> Iterator[Robot]:
+    """
+    Start a detector on a domain of its own, and end it.
+
+    :param beside: further nodes to start there, by module, with their parameters.
+    """
     domain = next(_domains) % 100 + 1
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'log'
+        variables = {**os.environ, 'ROS_DOMAIN_ID': str(domain), **(environment or {})}
         with path.open('wb') as log:
             process = start(
                 node_command(
                     'detector_node', parameters=parameters,
                     remappings={'image': '/camera/image_raw'}, **words),
-                {**os.environ, 'ROS_DOMAIN_ID': str(domain), **(environment or {})},
-                stdout=log, stderr=subprocess.STDOUT)
+                variables, stdout=log, stderr=subprocess.STDOUT)
+            others = [
+                start(node_command(node, parameters=given), variables, stdout=log,
+                      stderr=subprocess.STDOUT) for node, given in (beside or {}).items()]
             robot = Robot(context, process, path)
             try:
                 yield robot
             finally:
-                stop(process)
+                for each in (process, *others):
+                    stop(each)
                 robot.destroy_node()
                 rclpy.shutdown(context=context)
 

@@ -5,10 +5,9 @@
 
 import argparse
 from pathlib import Path
-import subprocess
 
 from prune_perception.frames.recording import open_recording, transport_of
-from prune_perception.node_process import node_command, start, stop
+from prune_perception.node_process import dds_environment, node_command, start, stop
 from prune_perception.resources import find_model, find_resource
 
 NAME = 'demo'
@@ -36,23 +35,22 @@ def run(arguments: argparse.Namespace) -> int:
     bag = arguments.bag or find_resource('demo', 'pedestrians')
     with open_recording(bag, arguments.topic or None) as recording:
         transport = transport_of(recording)
+    environment = dds_environment()
     detector = start(node_command(
         'detector_node',
         parameters={
             'model': str(find_model(arguments.model)), 'engine': arguments.engine,
             'threads': arguments.threads, 'image_transport': transport,
             'annotated_image': True, 'autostart': True},
-        remappings={'image': '/camera/image_raw'}))
-    player: subprocess.Popen[bytes] | None = None
+        remappings={'image': '/camera/image_raw'}), environment)
     try:
         player = start(node_command('demo_node', parameters={
             'recording': str(bag), 'topic': arguments.topic, 'rate': arguments.rate,
-            'output': str(arguments.output)}))
-        return 1 if player.wait() else 0
-    except KeyboardInterrupt:
-        print('\nstopping')
-        return 130
+            'output': str(arguments.output)}), environment)
+        try:
+            status = player.wait()
+        except KeyboardInterrupt:
+            status = stop(player)
+        return 1 if status else 0
     finally:
-        for process in (player, detector):
-            if process is not None:
-                stop(process)
+        stop(detector)

@@ -16,13 +16,14 @@ from types import ModuleType
 from prune_perception import __version__
 from prune_perception.bundle import BundleError
 from prune_perception.frames.errors import RecordingError
+from prune_perception.runtime.engines import EngineError
 
 # In the order of use. Each module has NAME, HELP, add_arguments(parser) and run(arguments).
-VERBS = ('demo', 'convert', 'meter')
+VERBS = ('demo', 'convert', 'profile', 'meter')
 
 # What says in its message all that a person needs; anything else is a fault of the program, and
 # its traceback helps to mend it.
-_FOR_PEOPLE = (BundleError, RecordingError, OSError)
+_FOR_PEOPLE = (BundleError, EngineError, RecordingError, OSError)
 
 
 def main(words: Sequence[str] | None = None) -> int:

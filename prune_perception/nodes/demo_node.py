@@ -23,6 +23,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 from vision_msgs.msg import Detection2DArray
@@ -143,21 +144,29 @@ def run(node: DemoNode) -> int:
         _wait_for_detector(node, player.topic)
         print(f'playing {recording.path} into {player.topic}\n')
         print('  time    results  latency      age    power  seen in the newest image')
-        start = next_line = time.monotonic()
-        shown = 0
-        for sent in player.play():
-            node.sent[sent.stamp] = sent
-            if sent.time >= next_line + 1:
-                print(_line(node, sent.time - start, len(node.results) - shown,
-                            sent.time - next_line), flush=True)
-                shown, next_line = len(node.results), sent.time
-        newest = sent.stamp if node.sent else 0
-        deadline = time.monotonic() + _SECONDS_FOR_LAST_RESULT
-        while time.monotonic() < deadline and all(
-                seen.stamp != newest for seen in reversed(node.results)):
-            time.sleep(0.05)
-        time.sleep(0.2)  # the annotated image of the last result is still on its way
+        start = time.monotonic()
+        try:
+            _play(node, player, start)
+        except KeyboardInterrupt:
+            print('stopped early')
         return _summary(node, player, time.monotonic() - start)
+
+
+def _play(node: DemoNode, player: Player, start: float) -> None:
+    next_line = start
+    shown = newest = 0
+    for sent in player.play():
+        newest = sent.stamp
+        node.sent[newest] = sent
+        if sent.time >= next_line + 1:
+            print(_line(node, sent.time - start, len(node.results) - shown,
+                        sent.time - next_line), flush=True)
+            shown, next_line = len(node.results), sent.time
+    deadline = time.monotonic() + _SECONDS_FOR_LAST_RESULT
+    while time.monotonic() < deadline and all(
+            seen.stamp != newest for seen in reversed(node.results)):
+        time.sleep(0.05)
+    time.sleep(0.2)  # the annotated image of the last result is still on its way
 
 
 def _wait_for_detector(node: DemoNode, topic: str) -> None:
@@ -229,7 +238,8 @@ def _summary(node: DemoNode, player: Player, seconds: float) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; 0 when every result came back under its own image's stamp."""
-    rclpy.init(args=arguments)
+    # Ctrl-C is for this file to handle: the summary comes after it, and needs the node.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     status = 1
     try:
         node = DemoNode()
@@ -248,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'demo: {error}', file=sys.stderr)
     except (KeyboardInterrupt, ExternalShutdownException):
         print('stopped')
-        status = 130
+        status = 0
     finally:
         rclpy.try_shutdown()
     return status

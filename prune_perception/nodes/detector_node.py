@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
@@ -36,6 +36,7 @@ from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
 from prune_perception.nodes.messages import bgr_message, detections_message, label_info_message
 from prune_perception.nodes.parameters import declare, texts
 from prune_perception.nodes.power import PowerReporter
+from prune_perception.nodes.topic_meters import MonitorTopicMeter
 from prune_perception.nodes.worker import Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
@@ -72,6 +73,10 @@ class DetectorNode(ReasonedLifecycleNode):
         self._monitor: Monitor | None = None
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
+        monitor_topic = self.resolve_topic_name('power_monitor/reading')
+        self._power_monitor = MonitorTopicMeter(monitor_topic)
+        self.create_subscription(
+            DiagnosticStatus, monitor_topic, self._power_monitor.take, _LATEST)
         self._topic = ''
         self._active_since = 0.0
         self._last_failure: str | None = None
@@ -127,7 +132,7 @@ class DetectorNode(ReasonedLifecycleNode):
             self._annotated = self._offer(Image, '~/annotated_image', _LATEST)
         self._plots = {
             name: self._offer(kind, f'~/{name}', _LATEST) for name, kind in _PLOTS.items()}
-        self._power = PowerReporter(self.get_logger())
+        self._power = PowerReporter(self.get_logger(), card.energy, self._power_monitor)
         self._monitor = Monitor()
         self._detector = detector
         self.get_logger().info(

@@ -3,37 +3,44 @@
 
 """The power and energy that the detector node reports, each with its source."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from prune_perception.energy.meters import best, discover, Discovery, MeterError
+from prune_perception.energy.meters import best, discover, Discovery, Meter, MeterError, MeterInfo
 from prune_perception.energy.window import EnergyPerFrame, EnergyWindow
 from prune_perception.nodes.health import Finding, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.topic_meters import MonitorTopicMeter
 
 
 class PowerReporter:
     """
-    Reads the best meter of this machine once a second.
+    Reads a power monitor's topic if there is one, else this machine's best meter, once a second.
 
     ``watts`` and ``joules_per_frame`` are None whenever they are not known; unknown is never
     zero.
 
-    :param discovery: what was found; None looks now.
+    :param logger: of the node.
+    :param accounts: the modelled energy accounts of the bundle's card, by hardware profile.
+    :param monitor: a power monitor's topic.
+    :param discovery: what was found on this machine; None looks now.
     """
 
-    def __init__(self, logger: Any, discovery: Discovery | None = None) -> None:
+    def __init__(
+            self, logger: Any, accounts: Mapping[str, Any], monitor: MonitorTopicMeter,
+            discovery: Discovery | None = None) -> None:
         self._logger = logger
+        self._modelled = _modelled(accounts)
+        self._monitor = monitor
         discovery = discover() if discovery is None else discovery
-        self._meter = best(discovery)
-        self._window = None if self._meter is None else EnergyWindow(self._meter.info)
-        self._refusals = tuple(
+        self._own = best(discovery)
+        self._refusals = '; '.join(
             f'{refusal.family}: {refusal.reason}' for refusal in discovery.refusals)
+        self._source: MeterInfo | None = None
+        self._window: EnergyWindow | None = None
         self._frames = 0
         self._lost: str | None = None
         self.watts: float | None = None
         self.joules_per_frame: float | None = None
-        if self._meter is not None:
-            logger.info(f'power from {self._meter.name} ({self._meter.scope}, '
-                        f'{self._meter.rail}): {self._meter.includes}')
 
     def finding(self, processed: int) -> Finding:
         """
@@ -43,32 +50,73 @@ class PowerReporter:
         """
         self.watts = self.joules_per_frame = None
         values = {'Power (W)': UNAVAILABLE, 'Energy per frame (J)': UNAVAILABLE}
-        if self._meter is None or self._window is None:
-            values |= {'Source': f'{UNAVAILABLE}: no usable meter',
-                       'Not usable': '; '.join(self._refusals)}
-            return Finding(OK, f'power {UNAVAILABLE}: this machine has no usable meter', values)
-        info = self._meter.info
+        level, message = self._measure(values, processed)
+        self._compare(values)
+        return Finding(level, message, values)
+
+    def _measure(self, values: dict[str, str], processed: int) -> tuple[bytes, str]:
+        # A monitor that fell silent is still the source: its loss is told, not papered over.
+        meter: Meter | None = self._monitor if (
+            self._monitor.fresh or self._source == self._monitor.info) else self._own
+        if meter is None:
+            values |= {'Source': f'{UNAVAILABLE}: no usable meter', 'Not usable': self._refusals}
+            return OK, f'power {UNAVAILABLE}: this machine has no usable meter'
+        window = self._window_of(meter.info)
+        info = meter.info
         values |= {'Source': f'measured by {info.name} ({info.method})',
                    'Scope': f'{info.scope}: {info.includes}', 'Rail': info.rail}
-        self._window.add_frames(max(processed - self._frames, 0))
+        window.add_frames(max(processed - self._frames, 0))
         self._frames = processed
         try:
-            reading = self._meter.read()
+            reading = meter.read()
         except MeterError as error:
             if str(error) != self._lost:
                 self._logger.warning(str(error))
             self._lost = str(error)
-            return Finding(WARN, self._lost, values)
+            return WARN, self._lost
         self._lost = None
-        self._window.add_reading(reading)
-        self.watts = reading.power_watts
-        if self.watts is not None:
-            values['Power (W)'] = f'{self.watts:.3f}'
-        energy = self._window.energy_per_frame()
+        window.add_reading(reading)
+        energy = window.energy_per_frame()
         values['Energy per frame (J)'] = str(energy)
         if isinstance(energy, EnergyPerFrame):
             self.joules_per_frame = energy.joules
-            values['Energy per frame (J)'] = f'{energy.joules:.4f}'
+            values['Energy per frame (J)'] = f'{energy.joules:.4g}'
             values['Energy per frame, in full'] = str(energy)
-        return Finding(OK, f'{info.scope} on {info.rail}' if self.watts is None else
-                       f'{self.watts:.2f} W, {info.scope} on {info.rail}', values)
+        self.watts = reading.power_watts
+        if self.watts is None:
+            return OK, f'{info.scope} on {info.rail}'
+        values['Power (W)'] = f'{self.watts:.3f}'
+        return OK, f'{self.watts:.2f} W, {info.scope} on {info.rail}'
+
+    def _window_of(self, info: MeterInfo) -> EnergyWindow:
+        if self._window is None or info != self._source:
+            self._source, self._window = info, EnergyWindow(info)
+            self._logger.info(
+                f'power from {info.name} ({info.scope}, {info.rail}): {info.includes}')
+        return self._window
+
+    def _compare(self, values: dict[str, str]) -> None:
+        """Put the modelled energy beside the measured one, and how far they are apart."""
+        if self._modelled is None:
+            values['Modelled energy per frame (J)'] = UNAVAILABLE
+            return
+        joules, conditions = self._modelled
+        values['Modelled energy per frame (J)'] = f'{joules:.4g}'
+        values['Modelled for'] = conditions
+        if self.joules_per_frame is not None:
+            values['Measured over modelled'] = f'{self.joules_per_frame / joules:.3g}'
+
+
+def _modelled(accounts: Mapping[str, Any]) -> tuple[float, str] | None:
+    """
+    Return joules and conditions of the account to report, None where no account has joules.
+
+    A card has one or two; of several the last is taken, which is the newest.
+    """
+    for profile, account in reversed(list(accounts.items())):
+        microjoules = account['total'].get('energy_uj')
+        if microjoules:
+            static = account['total'].get('static_uj') or 0.0
+            return (microjoules + static) * 1e-6, (
+                f'{profile}, {account["word_bits"]}-bit words, batch {account["batch"]}')
+    return None

@@ -81,15 +81,19 @@ class Worker:
 
     def _run(self) -> None:
         while not self._slot.closed:
-            arrival = self._slot.take()
-            if arrival is None:
-                continue
-            try:
-                self._process(arrival)
-            # One bad image must not end the node: it is reported and the next one is taken.
-            except Exception as error:
-                self._monitor.failed(time.monotonic())
-                self._on_failure(error)
+            self._take_one()
+
+    def _take_one(self) -> None:
+        # In a function of its own, so that no image is held while the next one is waited for.
+        arrival = self._slot.take()
+        if arrival is None:
+            return
+        try:
+            self._process(arrival)
+        # One bad image must not end the node: it is reported and the next one is taken.
+        except Exception as error:
+            self._monitor.failed(time.monotonic())
+            self._on_failure(error)
 
     def _process(self, arrival: Arrival) -> None:
         taken = time.monotonic()
@@ -107,6 +111,7 @@ class Worker:
                 'wait': taken - arrival.time, 'decode': decoded - taken,
                 'preprocess': timing.preprocess, 'inference': timing.inference,
                 'postprocess': timing.postprocess, 'publish': published - detected,
+                'overhead': published - arrival.time - timing.inference,
                 'total': published - arrival.time},
             age=age))
         self._show(image, result.detections, header)

@@ -1,0 +1,30 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Start the power monitor, and start it again should it end."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare every argument at the top, so that ``--show-args`` lists them."""
+    return LaunchDescription([
+        DeclareLaunchArgument(
+            'namespace', default_value='', description="Namespace: the detector's."),
+        DeclareLaunchArgument(
+            'battery_topic', default_value='',
+            description='Topic with sensor_msgs/BatteryState to take as a meter; empty: none.'),
+        DeclareLaunchArgument(
+            'meter', default_value='', description='Meter to report; empty takes the best.'),
+        DeclareLaunchArgument(
+            'sample_rate', default_value='10.0', description='Reads a second.'),
+        Node(
+            package='prune_perception', executable='power_monitor', name='power_monitor',
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[{name: LaunchConfiguration(name)
+                         for name in ('battery_topic', 'meter', 'sample_rate')}],
+            output='screen', respawn=True, respawn_delay=1.0),
+    ])
