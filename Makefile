@@ -43,6 +43,9 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# In words that every Python understands, back to 2.
 python:
 	@command -v $(PYTHON) > /dev/null || { \
 	  echo '[set-up] error: $(PYTHON) is not there: install Python 3.11 or newer, or name one with PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo '[set-up] error: $(PYTHON) is older than Python 3.11: name a newer one with PYTHON=python3.12' >&2; exit 1; }

@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / 'requirements'
 INTERFACES = ROOT / 'environment' / 'interfaces' / 'vision_msgs'
 DISTROS = ('kilted', 'jazzy')
-OLDEST_PYTHON = (3, 11)
 OLDEST_CMAKE = (3, 20)
 
 # Tells a sourced ROS 2 from leftovers of one: what the nodes import besides vision_msgs.
@@ -351,8 +350,8 @@ def build_vision_msgs(environment: Environment) -> None:
             f'-DCMAKE_INSTALL_PREFIX={environment.path}',
             f'-DPython3_EXECUTABLE={environment.python}',
             '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
-            # Lets one library of the package find another beside itself.
-            '-DCMAKE_INSTALL_RPATH=$ORIGIN')
+            # Lets one library of the package find another.
+            f'-DCMAKE_INSTALL_RPATH={environment.path / "lib"}')
         environment.run('cmake', '--build', build, '--parallel', jobs)
         environment.run('cmake', '--install', build)
     except subprocess.CalledProcessError as error:
@@ -396,8 +395,9 @@ def make_environment(environment: Environment, purpose: str) -> None:
     identity = [environment.ros, sys.version, sys.executable, str(environment.path)]
     if not environment.done('python', identity) or environment.half_installed():
         worked = True
+        again = ', anew after an interrupted installation' if environment.half_installed() else ''
         with environment.step('python', f'Python {platform.python_version()} environment in '
-                                        f'{environment.path.name}'):
+                                        f'{environment.path.name}{again}'):
             make_venv(environment)
 
     lists = ['build', 'runtime'] if environment.sourced else ['build', f'ros-{distro}', 'runtime']
@@ -456,11 +456,6 @@ def main() -> int:
 
     :returns: 0; 1 when something has to be mended first; 130 after Ctrl-C.
     """
-    if sys.version_info < OLDEST_PYTHON:
-        print(f'[set-up] error: Python 3.11 or newer is needed, and {sys.executable} is '
-              f'{platform.python_version()}: give another with PYTHON=python3.12',
-              file=sys.stderr)
-        return 1
     arguments = parse_arguments()
     try:
         ros = find_ros(arguments.distro)

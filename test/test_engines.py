@@ -15,13 +15,13 @@ import pytest
 
 os.environ['ORT_DISABLE_TELEMETRY'] = '1'  # before it is imported, here as in the package
 
-from prune_perception.bundle import (  # noqa: E402
+from prune_perception.bundle import (
     Bundle,
     BundleError,
     read_bundle,
     write_bundle,
 )
-from prune_perception.runtime.engines import (  # noqa: E402
+from prune_perception.runtime.engines import (
     create_engine,
     EngineError,
     EngineOptions,

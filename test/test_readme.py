@@ -1,0 +1,46 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The README says what is so."""
+
+from pathlib import Path
+import re
+
+from prune_perception.cli.main import VERBS
+from prune_perception.nodes.detector_parameters import PARAMETERS
+from prune_perception.nodes.power_monitor import PARAMETERS as POWER_PARAMETERS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / 'README.md').read_text()
+TYPES = {str: 'string', int: 'int', float: 'double', bool: 'bool', list: 'string[]'}
+
+
+def default(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'`{value!r}`' if value in ('', ['']) else \
+        f'`{value}`' if isinstance(value, str) else str(value)
+
+
+def test_every_parameter_is_in_the_tables() -> None:
+    for spec in (*PARAMETERS, *POWER_PARAMETERS):
+        row = f'| `{spec.name}` | {TYPES[type(spec.default)]}, {default(spec.default)} |'
+        assert row in README, row
+
+
+def test_live_parameters_are_marked() -> None:
+    for spec in PARAMETERS:
+        row = next(line for line in README.splitlines() if line.startswith(f'| `{spec.name}` |'))
+        assert ('*live*' in row) == spec.live, spec.name
+        assert ('read-only' in row) == spec.read_only, spec.name
+
+
+def test_every_verb_is_in_the_table() -> None:
+    for verb in VERBS:
+        assert f'\n| `{verb}` |' in README, verb
+
+
+def test_links_lead_somewhere() -> None:
+    for document in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
+        for target in re.findall(r'\]\(([^)#:]+)\)', document.read_text()):
+            assert (document.parent / target).exists(), f'{document.name}: {target}'
