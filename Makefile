@@ -15,7 +15,7 @@ SET_UP = $(PYTHON) environment/make_environment.py --path $(VENV) $(if $(DISTRO)
 
 help:
 	@echo 'make demo   run the detector on the recording, live; your own with'
-	@echo '            BAG=folder_or_file MODEL=bundle TOPIC=/camera/image DENSE=bundle'
+	@echo '            BAG=folder_or_file MODEL=bundle TOPIC=/camera/image'
 	@echo 'make test   run the tests; PYTEST_ARGS="-k bundle -x" goes to pytest'
 	@echo 'make lint   run the style and type checks alone'
 	@echo 'make clean  remove the environments and the caches'
@@ -25,7 +25,7 @@ demo: python
 	@$(SET_UP) --for demo
 	@$(VENV)/bin/prune-perception demo \
 	  $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') \
-	  $(if $(TOPIC),--topic '$(TOPIC)') $(if $(DENSE),--dense '$(DENSE)') $(DEMO_ARGS)
+	  $(if $(TOPIC),--topic '$(TOPIC)') $(DEMO_ARGS)
 
 test: python
 	@$(SET_UP) --for test

@@ -3,10 +3,14 @@
 
 """Start the power monitor, and start it again should it end."""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+PARAMETERS = {'battery_topic': str, 'meter': str, 'sample_rate': float}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -24,7 +28,7 @@ def generate_launch_description() -> LaunchDescription:
         Node(
             package='prune_perception', executable='power_monitor', name='power_monitor',
             namespace=LaunchConfiguration('namespace'),
-            parameters=[{name: LaunchConfiguration(name)
-                         for name in ('battery_topic', 'meter', 'sample_rate')}],
+            parameters=[{name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+                         for name, kind in PARAMETERS.items()}],
             output='screen', respawn=True, respawn_delay=1.0),
     ])

@@ -5,6 +5,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import replace
 import errno
+from functools import partial
 import hashlib
 import json
 import os
@@ -184,7 +185,7 @@ def test_folders_that_are_no_bundles_are_refused(tmp_path: Path) -> None:
     file.write_text('text')
     empty.mkdir()
     for path in (absent, file):
-        assert refusal(lambda path=path: read_bundle(path)).startswith(f'{path}: no such folder')
+        assert refusal(partial(read_bundle, path)).startswith(f'{path}: no such folder')
     assert refusal(lambda: read_bundle(empty)) == (
         f'{empty}/model.yaml: missing; {empty} is not a model bundle')
     (empty / 'model.yaml').write_bytes(b'#' * (5 << 20))
@@ -404,9 +405,8 @@ def test_only_bundles_and_empty_folders_are_replaced(tmp_path: Path) -> None:
     (foreign / 'thesis.tex').write_text('years of work')
     file.write_text('text')
     for path, reason in ((foreign, 'holds files but no bundle'), (file, 'is a file')):
-        assert refusal(
-            lambda path=path: write_bundle(path, small_card(), FILES, overwrite=True)
-        ).startswith(f'{path}: {reason}; it is not replaced')
+        message = refusal(partial(write_bundle, path, small_card(), FILES, overwrite=True))
+        assert message.startswith(f'{path}: {reason}; it is not replaced')
     write_bundle(empty, small_card(), FILES, overwrite=True)
     assert listing(foreign) == {'thesis.tex': b'years of work'}
     assert file.read_text() == 'text'

@@ -13,12 +13,13 @@ import signal
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
-from prune_perception.frames.recording import Frame, open_recording
-from prune_perception.resources import find_model, find_resource
 import pytest
 from rclpy.qos import QoSProfile
 from robot import detector, people, raw, Robot, stamp_of
 from sensor_msgs.msg import CompressedImage, Image
+
+from prune_perception.frames.recording import Frame, open_recording
+from prune_perception.resources import find_model, find_resource
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

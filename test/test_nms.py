@@ -1,6 +1,8 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -9,7 +11,7 @@ from prune_perception.runtime.nms import class_aware_nms
 
 
 def suppress(
-        boxes: list[tuple[float, ...]], scores: list[float], classes: list[int],
+        boxes: Sequence[tuple[float, ...]], scores: list[float], classes: list[int],
         threshold: float = 0.5, largest: int = 100) -> list[int]:
     kept = class_aware_nms(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),

@@ -40,15 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(find_model(arguments.bundle))
     # torch takes seconds that a mistaken word need not wait for.
     from rich.console import Console
-    import torch
 
     from prune_perception.energy.counting import profile_module
     from prune_perception.energy.report import print_account, write_html
-    from prune_perception.networks.registry import load_network
-    size = bundle.card.input
+    from prune_perception.networks.registry import example_input, load_network
     try:
         account = profile_module(
-            load_network(bundle), torch.zeros(1, 3, size.height, size.width),
+            load_network(bundle), example_input(bundle.card.input),
             profile=arguments.hardware, network=bundle.card.name,
             batch=arguments.batch, bits=arguments.bits, seconds=arguments.seconds)
     except ValueError as error:

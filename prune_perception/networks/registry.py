@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prune_perception.bundle import Bundle, BundleError, CARD, NetworkSpec, WEIGHTS
+from prune_perception.bundle import Bundle, BundleError, CARD, InputSpec, NetworkSpec, WEIGHTS
 from prune_perception.networks.nanodet import NanoDetG
 
 _constructors: dict[str, Callable[..., nn.Module]] = {}
@@ -77,6 +77,11 @@ def build(spec: NetworkSpec) -> nn.Module:
         except ValueError as error:
             raise BundleError(f'network {spec.name!r}: layer {name!r} {error}') from error
     return module
+
+
+def example_input(fed: InputSpec) -> torch.Tensor:
+    """Return an input that fits a network, float32 (1, 3, height, width) of zeros."""
+    return torch.zeros(1, 3, fed.height, fed.width)
 
 
 def load_network(bundle: Bundle) -> nn.Module:

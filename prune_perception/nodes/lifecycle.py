@@ -11,7 +11,10 @@ the state it was in, from which the transition can be tried again.
 
 from collections.abc import Callable
 
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+RCLError = rclpy_implementation.RCLError
 
 
 class ReasonedLifecycleNode(LifecycleNode):
@@ -70,6 +73,21 @@ class ReasonedLifecycleNode(LifecycleNode):
         self.on_shutdown(state)
         self.failure, self.state_name = failure, 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
+
+    def _LifecycleNodeMixin__change_state(
+            self, transition_id: int) -> TransitionCallbackReturn:
+        """
+        Refuse a transition that the present state does not have.
+
+        rclpy refuses it itself as of Kilted; on Jazzy it raises out of the executor and the
+        process ends, whoever made the request. The method is private to rclpy, and there is no
+        other place between the request and the end.
+        """
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)  # type: ignore[misc]
+        except RCLError as error:
+            self.get_logger().error(f'transition refused: {_line(error)}')
+            return TransitionCallbackReturn.ERROR
 
     def _transition(
             self, name: str, action: Callable[[], None], state_name: str,

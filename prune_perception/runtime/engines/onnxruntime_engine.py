@@ -17,7 +17,7 @@ from prune_perception.runtime.engines import EngineError, EngineOptions
 # disable_telemetry_events comes too late for the first report.
 os.environ['ORT_DISABLE_TELEMETRY'] = '1'
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
