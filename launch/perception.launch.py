@@ -1,15 +1,23 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Start the detector node, and start it again should it end."""
+"""
+Start the detector node, and start it again whenever its process ends.
+
+However it ends: whoever wants it to stop working has the lifecycle transitions for that, and
+Ctrl-C for the whole launch.
+"""
+
+from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from rclpy.validate_topic_name import validate_topic_name
 
 from launch import LaunchContext, LaunchDescription
-from prune_perception.node_process import profile_variable
+from prune_perception.node_process import dds_environment, profile_variable
 from prune_perception.resources import find_config
 
 # Parameters that an argument of the same name overrides when it is not empty, and their types.
@@ -17,13 +25,19 @@ OVERRIDES = {
     'model': str, 'engine': str, 'threads': int, 'image_transport': str, 'autostart': bool,
     'use_sim_time': bool}
 
+BOOLEANS = ['true', 'false', 'True', 'False']
+LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
+DISCOVERY_RANGES = ['LOCALHOST', 'SUBNET', 'OFF', 'SYSTEM_DEFAULT']
+
 
 def generate_launch_description() -> LaunchDescription:
     """Declare every argument at the top, so that ``--show-args`` lists them."""
-    profile = str(find_config('fastdds.xml'))
+    dds = dds_environment()
 
-    def argument(name: str, default: object, description: str) -> DeclareLaunchArgument:
-        return DeclareLaunchArgument(name, default_value=default, description=description)
+    def argument(name: str, default: str, description: str, choices: list[str] | None = None
+                 ) -> DeclareLaunchArgument:
+        return DeclareLaunchArgument(
+            name, default_value=default, description=description, choices=choices)
 
     from_file = 'empty takes it from params_file'
     return LaunchDescription([
@@ -32,45 +46,60 @@ def generate_launch_description() -> LaunchDescription:
         argument('image_transport', '', f'raw or compressed; {from_file}.'),
         argument('namespace', '', 'Namespace of the node.'),
         argument('name', 'detector', 'Name of the node.'),
-        argument('params_file', str(find_config('perception.yaml')), 'Parameters of the node.'),
+        argument(
+            'params_file', str(find_config('perception.yaml')),
+            'Parameters of the node; what it leaves out is as in the default file.'),
         argument('engine', '', f'onnxruntime, openvino or torch; {from_file}.'),
         argument('threads', '', f'Threads for one inference, 0 is automatic; {from_file}.'),
-        argument('autostart', '', f'Configure and activate at start; {from_file}.'),
-        argument('use_sim_time', '', f'Take the time from /clock; {from_file}.'),
-        argument('respawn', 'true', 'Start the node again should it end.'),
-        argument('log_level', 'info', 'debug, info, warn, error or fatal.'),
         argument(
-            'discovery_range',
-            EnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', default_value='LOCALHOST'),
-            'Who can find the node: LOCALHOST, SUBNET or OFF.'),
+            'autostart', '', f'Configure and activate at start; {from_file}.', ['', *BOOLEANS]),
         argument(
-            'fastdds_profile',
-            EnvironmentVariable(profile_variable(), default_value=profile),
-            'Fast DDS profile that delivers images; the camera needs it too.'),
+            'use_sim_time', '', f'Take the time from /clock; {from_file}.', ['', *BOOLEANS]),
+        argument('respawn', 'true', 'Start the node again when its process ends.', BOOLEANS),
+        argument('log_level', 'info', 'Least severity that is logged.', LOG_LEVELS),
+        argument(
+            'discovery_range', dds['ROS_AUTOMATIC_DISCOVERY_RANGE'],
+            'Who can find the node: this host, or its subnet, too.', DISCOVERY_RANGES),
+        argument(
+            'fastdds_profile', dds[profile_variable()],
+            'Fast DDS profile that delivers images, the camera needs it too; empty for none.'),
         OpaqueFunction(function=start_detector),
     ])
 
 
 def start_detector(context: LaunchContext) -> list[Node]:
-    """Return the node, with those arguments that were given over the parameters file."""
+    """
+    Return the node, with those arguments that were given over the parameters file.
+
+    :raises ValueError: when an argument cannot be. Launch or the node would only warn of some,
+        and start a node that ends at once, again and again, of others.
+    """
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    for name in ('params_file', 'fastdds_profile'):
+        if value(name) and not Path(value(name)).is_file():
+            raise ValueError(f'{name}:={value(name)}: there is no such file')
+    if value('threads') and not value('threads').isdecimal():
+        raise ValueError(f'threads:={value("threads")}: must be a whole number, 0 or more')
+    validate_topic_name(value('image_topic'))
+
+    files = dict.fromkeys([str(find_config('perception.yaml')), value('params_file')])
+    environment = {'ROS_AUTOMATIC_DISCOVERY_RANGE': value('discovery_range')}
+    if value('fastdds_profile'):
+        environment[profile_variable()] = value('fastdds_profile')
     return [Node(
         package='prune_perception',
         executable='detector_node',
         name=value('name'),
         namespace=value('namespace'),
-        parameters=[
-            value('params_file'),
-            {name: ParameterValue(value(name), value_type=kind)
-             for name, kind in OVERRIDES.items() if value(name)}],
+        parameters=[*filter(None, files), {
+            name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+            for name, kind in OVERRIDES.items() if value(name)}],
         remappings=[('image', value('image_topic'))],
         arguments=['--ros-args', '--log-level', value('log_level')],
-        additional_env={
-            profile_variable(): value('fastdds_profile'),
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': value('discovery_range')},
+        additional_env=environment,
         output='screen',
-        respawn=value('respawn').lower() in ('true', '1'),
+        respawn=value('respawn').lower() == 'true',
         respawn_delay=1.0,
     )]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# ONNX Runtime reads this once, when it is imported first, which a test may do before the engine.
+os.environ['ORT_DISABLE_TELEMETRY'] = '1'
+
 DATA_VARIABLE = 'PRUNE_PERCEPTION_DATA'
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from prune_perception.frames.recording import open_recording, transport_of
 from prune_perception.node_process import dds_environment, node_command, start, stop
 from prune_perception.resources import find_model, find_resource
+from prune_perception.runtime.engines import ENGINES
 
 NAME = 'demo'
 HELP = 'play a recording to a detector node over DDS, and show what it sees'
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--topic', default='', help='image topic, where the bag has several')
     parser.add_argument(
         '--model', default='nanodet_g', help='bundle folder or shipped name (%(default)s)')
-    parser.add_argument('--engine', default='onnxruntime', help='%(default)s')
+    parser.add_argument(
+        '--engine', default='onnxruntime', choices=tuple(ENGINES), help='%(default)s')
     parser.add_argument('--threads', type=int, default=0, help='for an inference; 0 is automatic')
     parser.add_argument(
         '--rate', type=float, default=1.0, help='times faster than recorded (%(default)s)')
