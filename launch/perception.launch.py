@@ -14,7 +14,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from rclpy.validate_topic_name import validate_topic_name
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from launch import LaunchContext, LaunchDescription
 from prune_perception.node_process import dds_environment, profile_variable
@@ -62,7 +62,7 @@ def generate_launch_description() -> LaunchDescription:
             'Who can find the node: this host, or its subnet, too.', DISCOVERY_RANGES),
         argument(
             'fastdds_profile', dds[profile_variable()],
-            'Fast DDS profile that delivers images, the camera needs it too; empty for none.'),
+            'Fast DDS profile that delivers images; the camera needs it, too.'),
         OpaqueFunction(function=start_detector),
     ])
 
@@ -78,27 +78,26 @@ def start_detector(context: LaunchContext) -> list[Node]:
         return LaunchConfiguration(name).perform(context)
 
     for name in ('params_file', 'fastdds_profile'):
-        if value(name) and not Path(value(name)).is_file():
+        if not Path(value(name)).is_file():
             raise ValueError(f'{name}:={value(name)}: there is no such file')
     if value('threads') and not value('threads').isdecimal():
         raise ValueError(f'threads:={value("threads")}: must be a whole number, 0 or more')
-    validate_topic_name(value('image_topic'))
+    validate_full_topic_name(f'/{value("image_topic").removeprefix("/")}')
 
     files = dict.fromkeys([str(find_config('perception.yaml')), value('params_file')])
-    environment = {'ROS_AUTOMATIC_DISCOVERY_RANGE': value('discovery_range')}
-    if value('fastdds_profile'):
-        environment[profile_variable()] = value('fastdds_profile')
     return [Node(
         package='prune_perception',
         executable='detector_node',
         name=value('name'),
         namespace=value('namespace'),
-        parameters=[*filter(None, files), {
+        parameters=[*files, {
             name: ParameterValue(LaunchConfiguration(name), value_type=kind)
             for name, kind in OVERRIDES.items() if value(name)}],
         remappings=[('image', value('image_topic'))],
         arguments=['--ros-args', '--log-level', value('log_level')],
-        additional_env=environment,
+        additional_env={
+            profile_variable(): value('fastdds_profile'),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': value('discovery_range')},
         output='screen',
         respawn=value('respawn').lower() == 'true',
         respawn_delay=1.0,

@@ -32,6 +32,7 @@ from prune_perception.nodes.health import (
     input_finding,
     latency_finding,
 )
+from prune_perception.nodes.interrupts import initialise
 from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
 from prune_perception.nodes.messages import bgr_message, detections_message, label_info_message
 from prune_perception.nodes.parameters import declare, texts
@@ -41,6 +42,7 @@ from prune_perception.nodes.worker import Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.drawing import draw
+from prune_perception.runtime.memory import release_unused_memory
 from prune_perception.runtime.monitor import Monitor, Snapshot
 
 # A result that seems older than this comes from a recording or another clock, not from a slow
@@ -118,6 +120,7 @@ class DetectorNode(ReasonedLifecycleNode):
             max_detections=self._value('max_detections'),
             class_names=texts(self, 'classes') or None)
         warm = detector.warm_up()
+        release_unused_memory()
         card = bundle.card
         self._model = {
             'Model': card.name, 'Model digest': bundle.digest[:12],
@@ -240,9 +243,11 @@ class DetectorNode(ReasonedLifecycleNode):
                 findings['latency'] = latency_finding(snapshot, self._age_problem)
             findings['power'] = self._power.finding(snapshot.processed)
             self._plot(snapshot)
+        # With its namespace: the detectors of two cameras may have one name.
+        node = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()),
-            status=[finding.status(f'{self.get_name()}: {name}', self._hardware_id)
+            status=[finding.status(f'{node}: {name}', self._hardware_id)
                     for name, finding in findings.items()]))
 
     def _plot(self, snapshot: Snapshot) -> None:
@@ -303,14 +308,14 @@ def _refused(reason: str) -> SetParametersResult:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    rclpy.init(args=arguments)
+    initialise(arguments)
     node = DetectorNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         node.autostart()
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     finally:
         node.deactivate()

@@ -10,6 +10,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ def declare(node: Node, specs: Sequence[ParameterSpec]) -> list[str]:
             node.declare_parameter(
                 spec.name, spec.default, spec.descriptor(), ignore_override=True)
             problems.append(f'parameter {spec.name}: {" ".join(str(error).split())}')
+            continue
+        # A descriptor can only tell of choices; unlike ranges, rclpy does not enforce them.
+        value = node.get_parameter(spec.name).value
+        if spec.choices and value not in spec.choices:
+            node.set_parameters([Parameter(spec.name, value=spec.default)])
+            problems.append(f'parameter {spec.name}: is {value!r}; it must be one of '
+                            f'{", ".join(spec.choices)}')
     return problems
 
 

@@ -20,6 +20,7 @@ from std_msgs.msg import Float64, Header
 
 from prune_perception.energy.meters import best, discover, Discovery, Meter, MeterError, Reading
 from prune_perception.nodes.health import Finding, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.interrupts import initialise
 from prune_perception.nodes.parameters import declare, ParameterSpec
 from prune_perception.nodes.topic_meters import BatteryTopicMeter, reading_message
 
@@ -153,11 +154,11 @@ def _topic(meter: Meter) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    rclpy.init(args=arguments)
+    initialise(arguments)
     node = PowerMonitor()
     try:
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     finally:
         node.destroy_node()
