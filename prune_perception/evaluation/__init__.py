@@ -1,0 +1,23 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Judge detectors on a recording, before the robot drives.
+
+========================  ===================================================================
+``truth``                 what is known to be in the frames: the value types
+``ground_truth``          reads it: COCO, MOTChallenge, YOLO, ``Detection2DArray`` in a bag
+``runs``                  what a detector made of the frames: the value types
+``replay``                runs detectors over a recording, frame by frame
+``metrics``               average precision and its kin, error types, intervals
+``corruptions``           bad weather, bad light, bad cameras
+``realtime``              what the robot would have seen: the same over DDS, at the bag's pace
+``evaluation``            all of it for one recording: from words to figures
+``spread``                many recordings over processes or a Dask cluster
+``requirements``          figures that must be reached
+``report``                the page that people read
+``detections_bag``        detections back into a bag
+========================  ===================================================================
+
+Importing this package loads nothing.
+"""
