@@ -42,6 +42,7 @@ PARAMETERS = (
 )
 # Long, or said by the demo itself already.
 _NOT_SHOWN = ('Not usable', 'Model folder', 'Model digest', 'State')
+_PERCENTILES = ('p50', 'p95', 'p99')
 _SECONDS_FOR_DETECTOR = 60.0
 _SECONDS_FOR_LAST_RESULT = 2.0
 
@@ -166,7 +167,8 @@ def _play(node: DemoNode, player: Player, start: float) -> None:
     while time.monotonic() < deadline and all(
             seen.stamp != newest for seen in reversed(node.results)):
         time.sleep(0.05)
-    time.sleep(0.2)  # the annotated image of the last result is still on its way
+    # Diagnostics that know of the last result come once a second; the annotated image is sooner.
+    time.sleep(1.2)
 
 
 def _wait_for_detector(node: DemoNode, topic: str) -> None:
@@ -224,16 +226,31 @@ def _summary(node: DemoNode, player: Player, seconds: float) -> int:
             f'{count / len(results):.1f} {name}' for name, count in objects.most_common(5))
             or 'nothing'))
     for name, status in node.health.items():
-        print(f'{name}: {status.message}')
-        for item in status.values:
-            if item.key not in _NOT_SHOWN:
-                print(f'    {item.key}: {item.value}')
+        print(f'\n{name}: {status.message}')
+        values = {item.key: item.value for item in status.values if item.key not in _NOT_SHOWN}
+        _print_percentiles(values)
+        for key, value in values.items():
+            print(f'    {key}: {value}')
+    print()
     if node.clip.frames:
         print(f'annotated image: {node.clip.image_path}')
         print(f'annotated clip:  {node.clip.clip_path} ({node.clip.frames} images)')
     if not results:
         print('no result came back', file=sys.stderr)
     return 0 if results and not strangers and not twice else 1
+
+
+def _print_percentiles(values: dict[str, str]) -> None:
+    """Print what comes as ``Inference p50 (ms)`` as rows, and take it out of the values."""
+    rows: dict[str, dict[str, str]] = {}
+    for key in list(values):
+        words = key.removesuffix(' (ms)').rsplit(' ', 1)
+        if key.endswith(' (ms)') and words[-1] in _PERCENTILES:
+            rows.setdefault(words[0], {})[words[-1]] = values.pop(key)
+    if rows:
+        print(f'    {"ms":14}' + ''.join(f'{which:>9}' for which in _PERCENTILES))
+    for name, row in rows.items():
+        print(f'    {name:14}' + ''.join(f'{row.get(which, ""):>9}' for which in _PERCENTILES))
 
 
 def main(arguments: list[str] | None = None) -> int:
