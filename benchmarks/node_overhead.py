@@ -36,6 +36,7 @@ import cv2
 import numpy as np
 
 from prune_perception import __version__
+from prune_perception.calibration.machine import machine_name
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import (
     dds_environment,
@@ -149,6 +150,7 @@ def _measure(camera: Camera, options: dict[str, Any]) -> dict[str, Any]:
         'sent': len(sent), 'answered': len(ages), 'first_result': first_result,
         'seconds': max(sent.values()) - min(sent.values()),
         'age_p50_ms': _percentile(ages, 50), 'age_p99_ms': _percentile(ages, 99),
+        'engine': camera.statuses.get('detector', {}).get('Engine'),
         'input': camera.statuses.get('input', {}), 'latency': camera.statuses.get('latency', {})}
 
 
@@ -206,10 +208,10 @@ def main() -> int:
         print(json.dumps(measure(json.loads(arguments.camera))))
         return 0
     report: dict[str, Any] = {
-        'machine': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
+        'machine': machine_name(), 'system': platform.platform(),
         'python': platform.python_version(), 'prune_perception': __version__,
         'opencv': cv2.__version__, 'numpy': np.__version__, 'rows': []}
-    print(f'{report["cores"]} cores, {platform.platform()}, Python {report["python"]}, OpenCV '
+    print(f'{report["machine"]}, {report["system"]}, Python {report["python"]}, OpenCV '
           f'{cv2.__version__}, NumPy {np.__version__}\n')
 
     print('overhead of the node, ms (10 images a second)')
@@ -254,11 +256,11 @@ def main() -> int:
           f'answered\nage p50 {row["age_p50_ms"]:.1f} ms, p99 {row["age_p99_ms"]:.1f} ms; limit '
           f'{limit:.1f} ms (2 x inference + period + transport): {"met" if met else "MISSED"}')
 
-    rows = [row for row in report['rows'] if 'goal_ms' in row and not row['compressed']]
+    rows = [row for row in report['rows'] if row.get('goal_ms')]
     memory = max(row['peak_memory_mb'] for row in rows)
     first = statistics.median(row['first_result_s'] for row in rows)
     report['peak_memory_mb'], report['first_result_s'] = memory, first
-    print(f'\npeak memory of the node {memory:.0f} MB (goal <= 250); first result {first:.2f} s '
+    print(f'\n{rows[0]["engine"]}: peak memory of the node {memory:.0f} MB (goal <= 250); first result {first:.2f} s '
           'after its process was started (goal <= 3)')
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + '\n')

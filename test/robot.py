@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import itertools
 import os
 from pathlib import Path
+import socket
 import subprocess
 import tempfile
 import time
@@ -34,6 +35,24 @@ SECONDS = 20.0  # after which a test gives up waiting; nothing takes this long
 # Before the first participant of this process: the camera's end needs the profile, too.
 os.environ.update(dds_environment())
 _domains = itertools.count(os.getpid())
+
+
+def free_domain() -> int:
+    """
+    Return a ROS domain on which nobody is: other tests may run on this machine, or a robot.
+
+    A participant has the UDP port 7410 + 250 x domain + 2 x participant (DDSI-RTPS 9.6.2).
+    """
+    for number in itertools.islice(_domains, 100):
+        domain = number % 100 + 1
+        try:
+            for participant in range(10):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+                    port.bind(('', 7410 + 250 * domain + 2 * participant))
+            return domain
+        except OSError:
+            continue
+    raise AssertionError('somebody is on every ROS domain of this machine')
 
 
 class Robot(Node):
@@ -164,7 +183,7 @@ def detector(
 
     :param beside: further nodes to start there, by module, with their parameters.
     """
-    domain = next(_domains) % 100 + 1
+    domain = free_domain()
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     with tempfile.TemporaryDirectory() as folder:

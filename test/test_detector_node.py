@@ -6,9 +6,11 @@
 from collections.abc import Iterator
 import csv
 import json
+import os
 from pathlib import Path
 import shutil
 import signal
+import subprocess
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -16,9 +18,13 @@ import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from robot import detector, people, raw, Robot, stamp_of
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Float64, UInt64
+from test_meters import grow
+from vision_msgs.msg import Detection2DArray
 
 from prune_perception.frames.recording import Frame, open_recording
+from prune_perception.node_process import node_command, start, stop
 from prune_perception.resources import find_model, find_resource
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -218,6 +224,20 @@ def test_broken_jpeg_is_told_and_survived(frames: list[Frame]) -> None:
         assert people(robot.answer(compressed(frames[0]), topic))
 
 
+def test_every_image_broken_in_its_own_way_does_not_flood_the_log() -> None:
+    topic = '/camera/image_raw/compressed'
+    with detector(parameters={'autostart': True, 'image_transport': 'compressed'}) as robot:
+        robot.publisher(CompressedImage, topic)
+        for length in range(40):
+            message = CompressedImage(format='jpeg')
+            message.data.frombytes(b'\xff\xd8' + bytes(length))
+            robot.send(message, topic)
+            robot.spin(0.02)
+        robot.wait_for(lambda: int(robot.values('input')['Images failed']) > 20, 'failures')
+        assert 1 <= robot.log().count('[WARN]') <= 4
+        assert robot.values('input')['Last failure']
+
+
 def test_refused_parameters_say_why(robot: Robot) -> None:
     refusal = robot.set_parameter('score_threshold', 2.0)
     assert not refusal.successful
@@ -283,6 +303,28 @@ def test_parameter_of_the_wrong_type_is_told() -> None:
         assert robot.transition('configure')
 
 
+def test_autostart_that_is_not_understood_is_told() -> None:
+    with detector(parameters={'autostart': 1}) as robot:
+        robot.status('detector', ERROR, 'parameter autostart')
+
+
+def test_parameters_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text("/**:\n  ros__parameters:\n    classes: ['person', 1]\n")
+    result = subprocess.run(
+        [*node_command('detector_node'), '--params-file', path], text=True, timeout=30,
+        stderr=subprocess.PIPE, check=False)
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    reason = result.stderr.splitlines()[-1]
+    assert 'mine.yaml' in reason and 'line_num 3' in reason
+
+
+def test_empty_lists_mean_the_defaults() -> None:
+    with detector(parameters={'autostart': True, 'providers': [], 'classes': []}) as robot:
+        assert robot.status('detector', OK).message == 'active'
+
+
 def test_age_of_recorded_stamps_is_unavailable(last_image: np.ndarray) -> None:
     with detector(parameters={'autostart': True}) as robot:
         message = raw(last_image)
@@ -315,6 +357,74 @@ def test_slow_detector_drops_images_and_shows_the_newest(last_image: np.ndarray)
         assert int(values['Images dropped, newer came first']) > 0
 
 
+def test_images_that_the_transport_loses_are_told(last_image: np.ndarray) -> None:
+    """The camera announces fifty images a second beside the images; five arrive."""
+    message = raw(cv2.resize(last_image, (320, 240)))
+    with detector(parameters={'autostart': True}) as robot:
+        announcer = robot.publisher(CameraInfo, '/camera/camera_info')
+        for index in range(250):
+            announcer.publish(CameraInfo())
+            if index % 10 == 0:
+                robot.send(message)
+            robot.spin(0.02)
+        status = robot.status('input', WARN, 'the transport loses')
+        assert 'fastdds.xml' in status.message
+
+
+def test_figures_are_published_for_plotting(robot: Robot, last_image: np.ndarray) -> None:
+    figures: dict[str, float] = {}
+    stages = [f'latency/{stage}' for stage in (
+        'decode', 'preprocess', 'inference', 'postprocess', 'total')]
+    kinds = {**dict.fromkeys([*stages, 'result_age', 'input_rate', 'output_rate'], Float64),
+             'dropped_images': UInt64}
+    subscriptions = [
+        robot.create_subscription(
+            kind, f'/detector/{name}',
+            lambda message, name=name: figures.update({name: message.data}), QoSProfile(depth=1))
+        for name, kind in kinds.items()]
+    for _ in range(15):
+        robot.answer(raw(last_image))
+        robot.spin(0.1)
+    robot.wait_for(lambda: figures.keys() == kinds.keys(), f'all figures of {list(kinds)}')
+    for subscription in subscriptions:
+        robot.destroy_subscription(subscription)
+    # Medians of each, so that they add up nearly; in seconds.
+    assert sum(figures[stage] for stage in stages[:-1]) < 1.5 * figures['latency/total'] < 7.5
+    assert 0 < figures['latency/inference'] < figures['latency/total']
+    assert figures['latency/total'] < figures['result_age'] < 5
+    assert 0 < figures['output_rate'] < 50 and 0 < figures['input_rate'] < 50
+
+
+def test_two_cameras_and_one_power_monitor(tmp_path: Path, last_image: np.ndarray) -> None:
+    """Each detector in a namespace of its own, one of them remapped to the monitor."""
+    root = grow(tmp_path, 'jetson_orin_nx')
+    to_monitor = {'power_monitor/reading': '/power_monitor/reading'}
+    with detector(beside={'power_monitor': {'root': str(root)}}) as robot:
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(robot.context.get_domain_id())}
+        cameras = [
+            start(node_command('detector_node', parameters={'autostart': True}, remappings={
+                '__ns': f'/{name}', 'image': 'image_raw', **remapped}), environment)
+            for name, remapped in (('front', {}), ('rear', to_monitor))]
+        try:
+            found: list[Detection2DArray] = []
+            robot.create_subscription(
+                Detection2DArray, '/front/detector/detections', found.append, 10)
+
+            def answered() -> bool:
+                robot.send(raw(last_image), '/front/image_raw')
+                robot.spin(0.2)
+                return bool(found)
+            robot.wait_for(answered, 'detections of the camera in front')
+            assert people(found[0])
+            robot.status('front/detector: detector', OK)
+            robot.status('rear/detector: input', WARN, 'nobody publishes /rear/image_raw')
+            robot.status('rear/detector: power', OK, '6.00 W')
+            assert 'VDD_IN' not in robot.status('front/detector: power', OK).message
+        finally:
+            for camera in cameras:
+                stop(camera)
+
+
 def test_silent_camera_is_told(last_image: np.ndarray) -> None:
     with detector(parameters={'autostart': True}) as robot:
         robot.status('input', WARN, 'nobody publishes /camera/image_raw')
@@ -322,12 +432,37 @@ def test_silent_camera_is_told(last_image: np.ndarray) -> None:
         robot.status('input', WARN, 'no image on /camera/image_raw')
 
 
-def test_sigterm_ends_cleanly(last_image: np.ndarray) -> None:
-    with detector(parameters={'autostart': True}) as robot:
+@pytest.mark.parametrize('request_to_end', [signal.SIGTERM, signal.SIGINT])
+def test_request_to_end_amid_an_inference(
+        last_image: np.ndarray, request_to_end: signal.Signals) -> None:
+    with detector(parameters={'autostart': True, 'threads': 1}) as robot:
         robot.answer(raw(last_image))
-        robot.process.send_signal(signal.SIGTERM)
+        for _ in range(10):  # 50 ms, in which some are received and one is worked on
+            robot.send(raw(last_image))
+            robot.spin(0.005)
+        robot.process.send_signal(request_to_end)
         assert robot.process.wait(10) == 0
-        assert 'Traceback' not in robot.log()
+        for word in ('Traceback', 'WARN', 'ERROR', 'Failed'):
+            assert word not in robot.log()
+
+
+def test_request_to_end_while_starting() -> None:
+    """At whatever moment between the import and the first image, there is no traceback."""
+    for seconds in (0.0, 0.05, 0.1, 0.2):
+        with detector(parameters={'autostart': True}) as robot:
+            # The node ignores interrupts by itself as soon as rclpy is initialised.
+            robot.wait_for(lambda process=robot.process: _heeds_signals(process.pid), 'start')
+            robot.spin(seconds)
+            robot.process.send_signal(signal.SIGINT)
+            assert robot.process.wait(10) == 0, robot.log()
+            assert 'Traceback' not in robot.log()
+
+
+def _heeds_signals(process: int) -> bool:
+    """Whether a process catches terminations, as rclpy does and Python alone does not."""
+    status = Path(f'/proc/{process}/status').read_text()
+    caught = next(line for line in status.splitlines() if line.startswith('SigCgt:'))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize('engine', ['openvino', 'torch'])

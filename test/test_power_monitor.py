@@ -12,7 +12,8 @@ from robot import detector, raw
 from sensor_msgs.msg import BatteryState
 from test_meters import grow
 
-from prune_perception.energy.meters import Meter, MeterError
+from prune_perception.energy.meters import Meter, MeterError, Reading
+from prune_perception.energy.window import EnergyPerFrame, EnergyWindow, Unavailable
 from prune_perception.nodes.topic_meters import (
     BatteryTopicMeter,
     MonitorTopicMeter,
@@ -111,6 +112,37 @@ def test_reading_survives_its_message() -> None:
     assert meter.read() == reading
     assert (meter.info.name, meter.info.rail, meter.info.scope) == (
         sensor.info.name, sensor.info.rail, sensor.info.scope)
+
+
+def test_monitor_that_starts_again_is_a_break() -> None:
+    """Its energy begins at zero again, which must not be taken from what came before."""
+    info = battery().info
+    meter = MonitorTopicMeter('/power_monitor/reading')
+    window = EnergyWindow(info)
+
+    def publish(time: float, joules: float, updates: int) -> EnergyPerFrame | Unavailable:
+        meter.take(reading_message(
+            info, Reading(joules, 6.0, time, updates, 0), 'power_monitor'))
+        window.add_frames(10)
+        window.add_reading(meter.read())
+        return window.energy_per_frame()
+
+    for second in range(100):
+        energy = publish(1000.0 + second, 6.0 * second, 10 * second)
+    assert isinstance(energy, EnergyPerFrame) and energy.joules == pytest.approx(0.6)
+    for second in range(3):
+        energy = publish(1102.0 + second, 6.0 * second, 10 * second)
+        assert isinstance(energy, Unavailable) == (second == 0)
+    assert isinstance(energy, EnergyPerFrame) and energy.joules == pytest.approx(0.6)
+
+
+def test_battery_topic_that_cannot_be_is_told(tmp_path: Path) -> None:
+    parameters = {'root': str(tmp_path), 'battery_topic': 'no such/topic!'}
+    with detector(beside={'power_monitor': parameters}) as robot:
+        robot.status('power_monitor: meters', WARN, 'no usable meter')
+        values = robot.values('power_monitor: meters')
+        assert 'battery_topic' in values['battery topic not usable']
+        assert 'parameter battery_topic' in robot.log()
 
 
 def test_message_that_is_no_reading_is_told() -> None:

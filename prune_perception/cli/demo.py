@@ -5,6 +5,7 @@
 
 import argparse
 from pathlib import Path
+import signal
 
 from prune_perception.frames.recording import open_recording, transport_of
 from prune_perception.node_process import dds_environment, node_command, start, stop
@@ -24,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model', default='nanodet_g', help='bundle folder or shipped name (%(default)s)')
     parser.add_argument(
         '--engine', default='onnxruntime', choices=tuple(ENGINES), help='%(default)s')
-    parser.add_argument('--threads', type=int, default=0, help='for an inference; 0 is automatic')
     parser.add_argument(
-        '--rate', type=float, default=1.0, help='times faster than recorded (%(default)s)')
+        '--threads', type=_threads, default=0, help='for an inference; 0 is automatic')
+    parser.add_argument(
+        '--rate', type=_rate, default=1.0, help='times faster than recorded (%(default)s)')
     parser.add_argument(
         '--output', type=Path, default=Path('demo_output'),
         help='folder for the annotated image and clip (%(default)s)')
@@ -34,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the detector, play to it, and stop it again."""
+    # Whoever ends this in another way than by Ctrl-C must not leave the nodes behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     bag = arguments.bag or find_resource('demo', 'pedestrians')
     with open_recording(bag, arguments.topic or None) as recording:
         transport = transport_of(recording)
@@ -56,3 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 1 if status else 0
     finally:
         stop(detector)
+
+
+def _threads(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 256:
+        raise argparse.ArgumentTypeError(f'must be from 0 to 256, not {text}')
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'must be from 0.01 to 100, not {text}')
+    return value

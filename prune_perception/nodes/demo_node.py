@@ -67,7 +67,7 @@ class DemoNode(Node):
         super().__init__('demo')
         problems = declare(self, PARAMETERS)
         if problems:
-            raise DemoError('; '.join(problems))
+            raise DemoError('; '.join(problems.values()))
         detector = self.value('detector')
         self.sent: dict[int, Sent] = {}
         self.results: list[Seen] = []
@@ -109,13 +109,22 @@ class DemoNode(Node):
 
 
 class Clip:
-    """Writes annotated images as a clip, and the newest as an image."""
+    """
+    Writes annotated images as a clip, and the newest as an image.
+
+    :raises DemoError: there can be no such folder.
+    """
 
     def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DemoError(f'{folder}: cannot be made: {error.strerror}') from error
         self.image_path = folder / 'annotated.jpg'
         self.clip_path = folder / 'annotated.mp4'
         self.frames = 0
         self.frame_rate = 10.0
+        self._size = (0, 0)
         self._writer: Any = None
         self._newest: Any = None
 
@@ -123,11 +132,12 @@ class Clip:
         """Append an annotated image."""
         image = image_of(message, message.height * message.width)
         if self._writer is None:
-            self.clip_path.parent.mkdir(parents=True, exist_ok=True)
+            self._size = (message.width, message.height)
             self._writer = cv2.VideoWriter(
                 str(self.clip_path), cv2.VideoWriter.fourcc(*'mp4v'), self.frame_rate,
-                (message.width, message.height))
-        self._writer.write(image)
+                self._size)
+        # A clip has one size, which a folder of images may not have.
+        self._writer.write(cv2.resize(image, self._size))
         self.frames += 1
         self._newest = image
 

@@ -4,6 +4,7 @@
 """The detector node: a camera's images in, detections with their latency and power out."""
 
 from collections.abc import Mapping, Sequence
+import math
 import platform
 import sys
 import time
@@ -13,9 +14,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
@@ -32,7 +32,7 @@ from prune_perception.nodes.health import (
     input_finding,
     latency_finding,
 )
-from prune_perception.nodes.interrupts import initialise
+from prune_perception.nodes.interrupts import initialised
 from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
 from prune_perception.nodes.messages import bgr_message, detections_message, label_info_message
 from prune_perception.nodes.parameters import declare, texts
@@ -48,7 +48,7 @@ from prune_perception.runtime.monitor import Monitor, Snapshot
 # A result that seems older than this comes from a recording or another clock, not from a slow
 # detector: only the newest image is ever processed.
 _LONGEST_PLAUSIBLE_AGE = 10.0
-_SECONDS_BETWEEN_EQUAL_LOGS = 10.0
+_SECONDS_BETWEEN_LOGS, _SECONDS_BETWEEN_EQUAL_LOGS = 1.0, 10.0
 _LATEST = QoSProfile(depth=1)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SENSOR_DATA = QoSProfile(
@@ -82,7 +82,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self._topic = ''
         self._active_since = 0.0
         self._last_failure: str | None = None
-        self._last_failure_logged = 0.0
+        self._last_failure_logged = -math.inf
         self._age_problem: str | None = None
         self._work: list[Any] = []  # publishers and subscriptions that cleanup destroys
         self._inputs: list[Any] = []
@@ -100,8 +100,9 @@ class DetectorNode(ReasonedLifecycleNode):
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so."""
-        if (self._value('autostart')
-                and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
+        # One that is not understood must be told, though it might have been a no.
+        wanted = self._value('autostart') or 'autostart' in self._parameter_problems
+        if wanted and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     # Transitions.
@@ -109,7 +110,7 @@ class DetectorNode(ReasonedLifecycleNode):
     def configure(self) -> None:
         """Load and warm the model, and offer the topics."""
         if self._parameter_problems:
-            raise ValueError('; '.join(self._parameter_problems))
+            raise ValueError('; '.join(self._parameter_problems.values()))
         started = time.monotonic()
         bundle = read_bundle(find_model(self._value('model')))
         detector = Detector(
@@ -199,9 +200,12 @@ class DetectorNode(ReasonedLifecycleNode):
 
     def _age_of(self, header: Header) -> float | None:
         stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
-        age = self.get_clock().now().nanoseconds * 1e-9 - stamp
+        now = self.get_clock().now().nanoseconds * 1e-9
+        age = now - stamp
         if stamp == 0:
             self._age_problem = 'the images have no stamp'
+        elif now == 0:
+            self._age_problem = 'use_sim_time is set, but nobody publishes /clock'
         elif age < 0:
             self._age_problem = f"the images' stamps are {-age:.3f} s ahead of the node's clock"
         elif age > _LONGEST_PLAUSIBLE_AGE:
@@ -213,10 +217,14 @@ class DetectorNode(ReasonedLifecycleNode):
         return None
 
     def _image_failed(self, error: Exception) -> None:
+        if not self.context.ok():
+            return  # the node was told to end amid this image, and nobody hears of it any more
         reason = f'{self._topic}: {" ".join(str(error).split()) or type(error).__name__}'
         now = time.monotonic()
-        if (reason != self._last_failure
-                or now - self._last_failure_logged > _SECONDS_BETWEEN_EQUAL_LOGS):
+        # A reason may differ from image to image, as by a number of bytes.
+        pause = (_SECONDS_BETWEEN_EQUAL_LOGS if reason == self._last_failure
+                 else _SECONDS_BETWEEN_LOGS)
+        if now - self._last_failure_logged > pause:
             self.get_logger().warning(reason)
             self._last_failure_logged = now
         self._last_failure = reason
@@ -277,9 +285,7 @@ class DetectorNode(ReasonedLifecycleNode):
                 return _refused(f'{spec.name} takes effect when the node is configured; '
                                 'deactivate and clean it up first')
         for parameter in parameters:
-            self._parameter_problems = [
-                problem for problem in self._parameter_problems
-                if not problem.startswith(f'parameter {parameter.name}:')]
+            self._parameter_problems.pop(parameter.name, None)
             if self._detector is not None and parameter.name in _DETECTOR_SETTINGS:
                 setattr(self._detector, parameter.name, parameter.value)
         return SetParametersResult(successful=True)
@@ -308,20 +314,17 @@ def _refused(reason: str) -> SetParametersResult:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    initialise(arguments)
-    node = DetectorNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        node.autostart()
-        executor.spin()
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.deactivate()
-        node.cleanup()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with initialised(arguments):
+        node = DetectorNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        try:
+            node.autostart()
+            executor.spin()
+        finally:
+            node.deactivate()
+            node.cleanup()
+            node.destroy_node()
     return 0
 
 

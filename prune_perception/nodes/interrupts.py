@@ -9,19 +9,34 @@ raises KeyboardInterrupt wherever it happens to be, the second time amid the tea
 node that was asked to end dies with a traceback instead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import signal
 
 import rclpy
 
 
-def initialise(arguments: list[str] | None = None) -> None:
+@contextmanager
+def initialised(arguments: list[str] | None = None) -> Iterator[None]:
     """
-    Initialise rclpy so that an interrupt does what a termination does, and no more.
+    Initialise rclpy, and shut it down at the end.
 
-    That is to end the spinning with ``ExternalShutdownException``.
+    An interrupt does what a termination does and no more: to end the spinning, or whatever else
+    the node is at. What fails because of that is not raised.
 
     :param arguments: of the command line; None takes the program's own.
+    :raises SystemExit: they cannot be; with the reason, for people.
     """
-    # Before rclpy's own handler, which calls this one when it has done its part.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
-    rclpy.init(args=arguments)
+    # Ignored by Python: rclpy, which installs its handler over that, is told all the same.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        rclpy.init(args=arguments)
+    except RuntimeError as error:  # such as a parameters file that is no YAML
+        raise SystemExit(' '.join(str(error).split())) from None
+    try:
+        yield
+    except Exception:
+        if rclpy.ok():
+            raise
+    finally:
+        rclpy.try_shutdown()

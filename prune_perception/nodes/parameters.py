@@ -19,7 +19,8 @@ class ParameterSpec:
     One parameter.
 
     :param default: its type is the parameter's type. An empty list of texts is written
-        ``['']``, since ROS cannot tell the type of an empty list.
+        ``['']``, since ROS cannot tell the type of an empty list; one that is given is taken
+        for the default.
     :param limits: smallest and largest value, for numbers.
     :param live: takes effect at once; the others when the node is configured.
     :param read_only: cannot be changed after start.
@@ -48,28 +49,33 @@ class ParameterSpec:
         return descriptor
 
 
-def declare(node: Node, specs: Sequence[ParameterSpec]) -> list[str]:
+def declare(node: Node, specs: Sequence[ParameterSpec]) -> dict[str, str]:
     """
     Declare parameters.
 
-    :returns: a line for each value given at start that cannot be. Its parameter then has the
-        default, and whoever configures the node must refuse until it is set right.
+    :returns: by the parameter's name, a line for each value given at start that cannot be. The
+        parameter then has the default, and whoever configures the node must refuse until it is
+        set right.
     """
-    problems = []
+    problems = {}
     for spec in specs:
         try:
             node.declare_parameter(spec.name, spec.default, spec.descriptor())
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             node.declare_parameter(
                 spec.name, spec.default, spec.descriptor(), ignore_override=True)
-            problems.append(f'parameter {spec.name}: {" ".join(str(error).split())}')
+            problems[spec.name] = f'parameter {spec.name}: {" ".join(str(error).split())}'
             continue
+        # An empty list in a file has no type, and leaves the parameter without a value.
+        if node.get_parameter_or(spec.name).type_ == Parameter.Type.NOT_SET:
+            node.set_parameters([Parameter(spec.name, value=spec.default)])
         # A descriptor can only tell of choices; unlike ranges, rclpy does not enforce them.
         value = node.get_parameter(spec.name).value
         if spec.choices and value not in spec.choices:
             node.set_parameters([Parameter(spec.name, value=spec.default)])
-            problems.append(f'parameter {spec.name}: is {value!r}; it must be one of '
-                            f'{", ".join(spec.choices)}')
+            problems[spec.name] = (
+                f'parameter {spec.name}: is {value!r}; it must be one of '
+                f'{", ".join(spec.choices)}')
     return problems
 
 

@@ -12,15 +12,24 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import BatteryState
 from std_msgs.msg import Float64, Header
 
-from prune_perception.energy.meters import best, discover, Discovery, Meter, MeterError, Reading
+from prune_perception.energy.meters import (
+    best,
+    discover,
+    Discovery,
+    Meter,
+    MeterError,
+    Reading,
+    Refusal,
+)
 from prune_perception.nodes.health import Finding, OK, UNAVAILABLE, WARN
-from prune_perception.nodes.interrupts import initialise
+from prune_perception.nodes.interrupts import initialised
 from prune_perception.nodes.parameters import declare, ParameterSpec
 from prune_perception.nodes.topic_meters import BatteryTopicMeter, reading_message
 
@@ -53,16 +62,11 @@ class PowerMonitor(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('power_monitor', **options)
-        for problem in declare(self, PARAMETERS):
+        for problem in declare(self, PARAMETERS).values():
             self.get_logger().error(f'{problem}; the default is used')
         self._hardware_id = self._value('hardware_id') or platform.node()
         discovery = discover(Path(self._value('root')))
-        battery = self._value('battery_topic')
-        if battery:
-            battery_meter = BatteryTopicMeter(self.resolve_topic_name(battery))
-            self.create_subscription(
-                BatteryState, battery, battery_meter.take, qos_profile_sensor_data)
-            discovery += Discovery(standby=(battery_meter,))
+        discovery += self._battery()
         self._refusals = discovery.refusals
         self._meters = (*discovery.meters, *discovery.standby)
         self._chosen = self._choose(discovery)
@@ -82,6 +86,22 @@ class PowerMonitor(Node):
             self.get_logger().info(f'{meter.name}: {meter.rail} ({meter.scope}), {meter.includes}')
         for refusal in self._refusals:
             self.get_logger().info(f'{refusal.family} not usable: {refusal.reason}')
+
+    def _battery(self) -> Discovery:
+        """Return the battery whose topic the parameter names, as a meter."""
+        name = self._value('battery_topic')
+        if not name:
+            return Discovery()
+        try:
+            validate_topic_name(name)
+        except InvalidTopicNameException as error:
+            reason = f'parameter battery_topic: {" ".join(str(error).split())}'
+            self.get_logger().error(reason)
+            return Discovery(refusals=(Refusal('battery topic', reason),))
+        meter = BatteryTopicMeter(self.resolve_topic_name(name))
+        self.create_subscription(
+            BatteryState, name, meter.take, qos_profile_sensor_data)
+        return Discovery(standby=(meter,))
 
     def _choose(self, discovery: Discovery) -> Meter | None:
         wanted = self._value('meter')
@@ -117,9 +137,10 @@ class PowerMonitor(Node):
                 if meter is self._chosen:
                     self._plots['power'].publish(Float64(data=reading.power_watts))
                     self._plots['energy'].publish(Float64(data=reading.energy_joules))
+        node = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()),
-            status=[self._finding().status(f'{self.get_name()}: meters', self._hardware_id)]))
+            status=[self._finding().status(f'{node}: meters', self._hardware_id)]))
 
     def _finding(self) -> Finding:
         values = {'Chosen': UNAVAILABLE if self._chosen is None else self._chosen.name}
@@ -154,15 +175,12 @@ def _topic(meter: Meter) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
-    initialise(arguments)
-    node = PowerMonitor()
-    try:
-        rclpy.spin(node)
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with initialised(arguments):
+        node = PowerMonitor()
+        try:
+            rclpy.spin(node)
+        finally:
+            node.destroy_node()
     return 0
 
 

@@ -3,6 +3,7 @@
 
 """Topics as meters: what another node measured, behind the interface of a sensor."""
 
+from dataclasses import replace
 import math
 import time
 
@@ -86,7 +87,8 @@ class MonitorTopicMeter(Meter):
     """
     What a ``power_monitor`` node publishes as its reading, as a meter.
 
-    ``info`` is that of the sensor behind the newest reading.
+    ``info`` is that of the sensor behind the newest reading. A power monitor that was started
+    again counts from zero; that is a break in the readings.
 
     :param topic: for messages to people.
     """
@@ -97,6 +99,7 @@ class MonitorTopicMeter(Meter):
             (topic,)))
         self._topic = topic
         self._newest: tuple[float, Reading] | None = None
+        self._restarts = 0
         self._problem = ''
 
     def take(self, message: DiagnosticStatus) -> None:
@@ -114,9 +117,12 @@ class MonitorTopicMeter(Meter):
         except (KeyError, ValueError) as error:
             self._problem = f'{self._topic}: not a reading of a power_monitor: {error}'
             return
+        if self._newest is not None and reading.updates < self._newest[1].updates:
+            self._restarts += 1
         self.info = info
         self._problem = ''
-        self._newest = (time.monotonic(), reading)
+        self._newest = (
+            time.monotonic(), replace(reading, breaks=reading.breaks + self._restarts))
 
     @property
     def fresh(self) -> bool:

@@ -1,0 +1,184 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The launch file: what it declares, and what the real launch makes of it in a colcon install."""
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import util
+import os
+from pathlib import Path
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rclpy
+from robot import people, raw, Robot
+
+from prune_perception.frames.recording import open_recording
+from prune_perception.node_process import start, stop
+from prune_perception.nodes.detector_parameters import PARAMETERS
+from prune_perception.resources import find_resource
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCH_FILE = ROOT / 'launch' / 'perception.launch.py'
+
+needs_launch = pytest.mark.skipif(
+    not (util.find_spec('launch_ros') and util.find_spec('colcon_ros')),
+    reason="'launch' and 'launch_ros' come with ROS 2 alone, there are no wheels of them"
+    if not util.find_spec('launch_ros') else 'needs colcon with its ROS extension')
+
+# What `ros2 launch` does, without ros2cli: FILE NAME:=VALUE...
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(sys.argv[1]),
+    launch_arguments=[word.split(':=', 1) for word in sys.argv[2:]])]))
+sys.exit(service.run())
+"""
+
+
+def string_arguments(function: str) -> set[str]:
+    """Return the first arguments, where they are texts, of the launch file's calls."""
+    return {
+        call.args[0].value for call in ast.walk(ast.parse(LAUNCH_FILE.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        and call.func.id == function and call.args
+        and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)}
+
+
+def overrides() -> dict[str, str]:
+    """Return the launch file's parameters that are arguments, with the names of their types."""
+    for statement in ast.parse(LAUNCH_FILE.read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'OVERRIDES':
+            assert isinstance(statement.value, ast.Dict)
+            return {ast.literal_eval(name): ast.unparse(kind) for name, kind
+                    in zip(statement.value.keys, statement.value.values, strict=True) if name}
+    raise AssertionError('the launch file has no OVERRIDES')
+
+
+def test_overridden_parameters_are_the_nodes() -> None:
+    types = {spec.name: type(spec.default).__name__ for spec in PARAMETERS}
+    types['use_sim_time'] = 'bool'  # which every node has
+    assert overrides()
+    assert {name: types.get(name) for name in overrides()} == overrides()
+
+
+def test_arguments_are_declared_and_explained() -> None:
+    declared = string_arguments('argument')
+    assert declared >= {
+        'model', 'image_topic', 'image_transport', 'namespace', 'params_file', 'engine',
+        'threads', 'autostart', 'use_sim_time', 'log_level', 'respawn'}
+    assert declared >= string_arguments('value') | set(overrides())
+    section = (ROOT / 'README.md').read_text().partition('\n## Launch\n')[2].partition('\n## ')[0]
+    assert {name for name in declared if f'`{name}`' not in section} == set()
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the package with colcon, and return the prefix it is installed to."""
+    folder = tmp_path_factory.mktemp('workspace')
+    shutil.copytree(ROOT, folder / 'src', ignore=shutil.ignore_patterns(
+        '.venv*', '.git', '.*_cache', '__pycache__', '*.egg-info', 'build', 'install', 'log'))
+    result = subprocess.run(
+        [sys.executable, '-m', 'colcon', 'build'], cwd=folder, capture_output=True, text=True,
+        check=False, env={**os.environ, 'COLCON_LOG_PATH': str(folder / 'log')})
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / 'install' / 'prune_perception'
+
+
+def launch_command(installed: Path, *arguments: str) -> list[str]:
+    """Return the command that launches the installed package, as a user who sourced it would."""
+    setup = installed.parent / 'setup.bash'
+    file = installed / 'share' / 'prune_perception' / 'launch' / 'perception.launch.py'
+    return ['bash', '-c', f'source {setup} && cd {installed} && exec "$@"', 'bash',
+            sys.executable, '-c', LAUNCH, str(file), *arguments]
+
+
+@contextmanager
+def launched(installed: Path, folder: Path, *arguments: str) -> Iterator[Robot]:
+    """Launch, and stand a robot around it."""
+    domain = os.getpid() % 100 + 1
+    path = folder / 'log'
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    with path.open('wb') as log:
+        process = start(
+            launch_command(installed, *arguments),
+            {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_LOG_DIR': str(folder)},
+            stdout=log, stderr=subprocess.STDOUT)
+        robot = Robot(context, process, path)
+        try:
+            yield robot
+        finally:
+            stop(process)
+            robot.destroy_node()
+            rclpy.shutdown(context=context)
+
+
+def node_processes(robot: Robot) -> list[int]:
+    """Return the numbers of the processes that launch has started so far."""
+    return [int(found) for found in re.findall(r'started with pid \[(\d+)\]', robot.log())]
+
+
+@pytest.fixture(scope='module')
+def last_image() -> np.ndarray:
+    with open_recording(find_resource('demo', 'pedestrians')) as recording:
+        return list(recording)[-1].image()
+
+
+@needs_launch
+def test_launched_node_answers_and_comes_back(
+        installed: Path, tmp_path: Path, last_image: np.ndarray) -> None:
+    parameters = tmp_path / 'mine.yaml'
+    parameters.write_text('/detector:\n  ros__parameters: {score_threshold: 0.4, threads: 2}\n')
+    with launched(
+            installed, tmp_path, f'params_file:={parameters}', 'threads:=1',
+            'image_topic:=/front/image') as robot:
+        assert people(robot.answer(raw(last_image), '/front/image'))
+
+        # The installed package it is, with the user's file, and with the argument over that.
+        values = robot.values('detector')
+        assert values['Model folder'] == str(
+            installed / 'share' / 'prune_perception' / 'models' / 'nanodet_g')
+        label = robot.wait_for(lambda: robot.labels, 'label_info')[0]
+        assert label.threshold == pytest.approx(0.4)
+        assert '1 threads' in values['Engine']
+
+        os.kill(node_processes(robot)[0], signal.SIGKILL)
+        robot.wait_for(lambda: len(node_processes(robot)) == 2, 'second process')
+        assert people(robot.answer(raw(last_image), '/front/image'))
+
+        # As a terminal does it: launch and node are interrupted both, and launch does it again.
+        os.killpg(robot.process.pid, signal.SIGINT)
+        assert robot.process.wait(20) == 0, robot.log()
+        assert f'process has finished cleanly [pid {node_processes(robot)[1]}]' in robot.log()
+        assert 'Traceback' not in robot.log()
+
+
+@needs_launch
+@pytest.mark.parametrize('argument, words', [
+    ('params_file:=nowhere.yaml', 'params_file:=nowhere.yaml: there is no such file'),
+    ('fastdds_profile:=nowhere.xml', 'fastdds_profile:=nowhere.xml: there is no such file'),
+    ('threads:=two', 'threads:=two'),
+    ('image_topic:=/front camera', '/front camera'),
+    ('autostart:=maybe', '"autostart" provided value "maybe" is not valid'),
+    ('log_level:=loud', '"log_level" provided value "loud" is not valid')])
+def test_argument_that_cannot_be_is_told(
+        installed: Path, tmp_path: Path, argument: str, words: str) -> None:
+    result = subprocess.run(
+        launch_command(installed, argument), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=30, check=False, env={**os.environ, 'ROS_LOG_DIR': str(tmp_path)})
+    assert result.returncode == 1
+    assert words in result.stdout
+    assert 'process started' not in result.stdout
