@@ -66,7 +66,7 @@ def _weighted(block: Block, generator: np.random.Generator
 
 
 def _addition(block: Block) -> tuple[bytes, dict[str, tuple[int, ...]]]:
-    given = (1, *block.map)
+    given: tuple[int, ...] = (1, *block.map)
     inputs = {'first': given, 'second': given}
     node = helper.make_node('Add', ['first', 'second'], ['sum'])
     return _model([node], inputs, {'sum': given}, []), inputs
@@ -74,7 +74,8 @@ def _addition(block: Block) -> tuple[bytes, dict[str, tuple[int, ...]]]:
 
 def _pooling(block: Block) -> tuple[bytes, dict[str, tuple[int, ...]]]:
     channels, rows, columns = block.map
-    given, left = (1, *block.map), (1, channels, -(-rows // 2), -(-columns // 2))
+    given: tuple[int, ...] = (1, *block.map)
+    left: tuple[int, ...] = (1, channels, -(-rows // 2), -(-columns // 2))
     node = helper.make_node('MaxPool', ['map'], ['most'], kernel_shape=[3, 3], strides=[2, 2],
                             pads=[1, 1, 1, 1])
     return _model([node], {'map': given}, {'most': left}, []), {'map': given}

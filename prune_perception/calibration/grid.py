@@ -108,7 +108,8 @@ def _strided(in_channels: int, channels: int, side: int, layers: int) -> Block:
         shapes.append(_convolution(first, channels << index, -(-side // (1 << index)), 3, 2))
         first = channels << index
     return Block(f'{layers} x conv 3x3 stride 2, {in_channels} to {first} channels, '
-                 f'{side}x{side}', 'strided', CONVOLUTION, tuple(shapes), (in_channels, side, side))
+                 f'{side}x{side}', 'strided', CONVOLUTION, tuple(shapes),
+                 (in_channels, side, side))
 
 
 def _pointwise(narrow: int, wide: int, side: int, layers: int) -> Block:
@@ -143,5 +144,6 @@ def _addition(channels: int, side: int) -> Block:
 def _pooling(channels: int, side: int) -> Block:
     out = -(-side // 2)
     words = channels * out * out
-    return Block(f'max-pool 3x3 stride 2, {channels} channels, {side}x{side}', 'pooling', POOLING,
-                 (MovementShape(channels * side * side, words, 9 * words),), (channels, side, side))
+    return Block(f'max-pool 3x3 stride 2, {channels} channels, {side}x{side}', 'pooling',
+                 POOLING, (MovementShape(channels * side * side, words, 9 * words),),
+                 (channels, side, side))

@@ -10,6 +10,7 @@ and prints.
 
 from collections.abc import Sequence
 from html import escape
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_perception.energy.account import EnergyAccount, LayerAccount
+from prune_perception.energy.layer_times import LayerTimes
+from prune_perception.energy.time_report import time_html, time_lines, time_table
 
 # Narrower terminals get fewer columns.
 _WIDE = 110
@@ -73,8 +76,13 @@ def summary_lines(account: EnergyAccount) -> list[str]:
     return lines
 
 
-def print_account(account: EnergyAccount, console: Console) -> None:
-    """Print the account as tables that fit the console's width."""
+def print_account(account: EnergyAccount, console: Console,
+                  times: LayerTimes | None = None) -> None:
+    """
+    Print the account as tables that fit the console's width.
+
+    :param times: of the same network, to stand beside the energy.
+    """
     for line in summary_lines(account):
         console.print(Text(line, style='bold red' if line.startswith('NOT') else ''),
                       soft_wrap=True)
@@ -87,6 +95,14 @@ def print_account(account: EnergyAccount, console: Console) -> None:
         console.print()
         console.print(Text(f'{title}; {account.conditions}', style='italic'), soft_wrap=True)
         console.print(table)
+    if times is not None:
+        console.print()
+        for line in time_lines(times):
+            console.print(Text(line), soft_wrap=True)
+        console.print()
+        console.print(Text(f'Time of each layer; {times.conditions}; energy {account.conditions}',
+                           style='italic'), soft_wrap=True)
+        console.print(time_table(account, times))
 
 
 def _access_table(account: EnergyAccount) -> Table:
@@ -142,13 +158,25 @@ def _sizes(layer: LayerAccount) -> list[float]:
             layer.layer.output_words, *layer.accesses_by_level().values()]
 
 
-def write_html(account: EnergyAccount, path: Path) -> None:
+def write_json(account: EnergyAccount, path: Path, times: LayerTimes | None = None) -> None:
+    """Write the account as JSON; measured times are under ``layer_times``."""
+    content = account.to_dict()
+    if times is not None:
+        content['layer_times'] = times.to_dict()
+    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+def write_html(account: EnergyAccount, path: Path, times: LayerTimes | None = None) -> None:
     """Write the account as a page that stands alone."""
-    path.write_text(html_page(account), encoding='utf-8')
+    path.write_text(html_page(account, times), encoding='utf-8')
 
 
-def html_page(account: EnergyAccount) -> str:
-    """Return the page."""
+def html_page(account: EnergyAccount, times: LayerTimes | None = None) -> str:
+    """
+    Return the page.
+
+    :param times: of the same network, to stand beside the energy.
+    """
     total = account.total()
     tiles = [('MAC energies for one image', f'{number(total.energy_mac)}'),
              ('for one image', joules(total.energy_uj) if total.energy_uj is not None
@@ -170,6 +198,7 @@ def html_page(account: EnergyAccount) -> str:
         legend=''.join(f'<span><i style="background:{_COLOURS[kind]}"></i>{name}</span>'
                        for kind, name in _KIND_NAMES.items()),
         split=_split_bars(account), bars=_layer_bars(account),
+        times='' if times is None else time_html(account, times),
         accesses=_access_rows(account), energies=_energy_rows(account),
         description=escape(account.profile.description),
         sources=''.join(
@@ -328,6 +357,7 @@ multiply-accumulate (MAC), a <i>MAC energy</i>.</p>
 <p class="soft">{conditions}; in the order of execution; MAC energies and share of the whole.</p>
 <div class="legend">{legend}</div>
 {bars}
+{times}
 <h2>Sizes and accesses</h2>
 <p class="soft">{conditions}; words for one image.</p>
 <div class="scroll"><table>{accesses}</table></div>
