@@ -279,6 +279,16 @@ def write_bundle(
     return read_bundle(folder)
 
 
+def replace_card(bundle: Bundle, card: Card) -> Bundle:
+    """
+    Write another card into a bundle, whose files stay as they are, and return it as read back.
+
+    :raises BundleError: see :func:`write_bundle`.
+    """
+    files = {name: bundle.read_file(name) for name in bundle.card.files}
+    return write_bundle(bundle.folder, card, files, overwrite=True)
+
+
 def check_signature(
         path: Path, card: Card, inputs: Mapping[str, Sequence[Any]],
         outputs: Mapping[str, Sequence[Any]], *, takes_uint8: bool) -> None:

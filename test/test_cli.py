@@ -107,7 +107,7 @@ def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith(f'usage: prune-perception {name} ')
     with pytest.raises(SystemExit):
         main(['--help'])
-    assert f'\n    {name} ' in capsys.readouterr().out
+    assert f'\n    {name}' in capsys.readouterr().out
     verb = module._verb(name)
     assert name == verb.NAME
     assert verb.HELP[0].islower() and not verb.HELP.endswith('.')

@@ -174,6 +174,9 @@ def test_figures_say_what_a_frame_costs(robot: Robot, last_image: np.ndarray) ->
     power = robot.values('power')
     assert power['Source'].startswith(('measured by ', 'unavailable'))
     assert power['Power (W)'] != '0.000'
+    # What `prune-perception profile nanodet_g` says, from the card.
+    assert power['Modelled energy per frame (J)'] == '0.02129'
+    assert power['Modelled for'] == 'eyeriss_65nm, 16-bit words, batch 1'
 
 
 def good(image: np.ndarray) -> Image:

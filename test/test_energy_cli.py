@@ -6,12 +6,16 @@
 import argparse
 import json
 from pathlib import Path
+import shutil
 
 import pytest
+
+from prune_perception.bundle import read_bundle
 
 pytest.importorskip('torch')
 
 from prune_perception.cli import profile
+from prune_perception.resources import find_model
 
 
 def run(*words: str) -> int:
@@ -31,6 +35,17 @@ def test_the_shipped_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert round(content['total']['parameters'] / 1e6, 3) == 3.786
     assert content['unknown_operators'] == []
     assert '<!doctype html>' in page.read_text()
+
+
+def test_the_account_is_saved_in_the_card(tmp_path: Path):
+    folder = tmp_path / 'copy'
+    shutil.copytree(find_model('nanodet_g'), folder)
+    before = read_bundle(folder)
+    assert run(str(folder), '--hardware', 'cortex_a', '--save') == 0
+    after = read_bundle(folder)
+    assert set(after.card.energy) == {*before.card.energy, 'cortex_a'}
+    assert after.card.energy['cortex_a']['total']['macs'] == 2_090_083_840
+    assert after.card.files == before.card.files
 
 
 def test_conditions_are_taken_and_said(capsys: pytest.CaptureFixture[str]):

@@ -4,12 +4,16 @@
 """The verb ``profile``: where a network spends its energy, modelled."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 import sys
 
-from prune_perception.bundle import read_bundle
+from prune_perception.bundle import Bundle, read_bundle, replace_card
+from prune_perception.calibration import CalibrationError
 from prune_perception.energy.hardware import HardwareProfile, load_profile, ProfileError
+from prune_perception.energy.layer_times import LayerTimes
 from prune_perception.resources import find_model
+from prune_perception.runtime.engines import EngineOptions
 
 NAME = 'profile'
 HELP = 'show where a network spends its energy, modelled layer by layer'
@@ -31,6 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--seconds', type=float,
         help='measured time for one image; times the static power it is a term of its own')
+    parser.add_argument(
+        '--measure', nargs='?', const='onnxruntime', choices=('onnxruntime', 'openvino'),
+        metavar='ENGINE', help="also show the time of each layer on this machine, by the engine's "
+        'own profiler: onnxruntime (without ENGINE) or openvino')
+    parser.add_argument(
+        '--threads', type=_threads, default=0, metavar='N',
+        help='for --measure; 0 leaves it to the engine (%(default)s)')
+    parser.add_argument(
+        '--save', action='store_true',
+        help="write the account into the bundle's card, for the node to compare with")
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the account as JSON')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write it as a page')
 
@@ -42,25 +56,34 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from prune_perception.energy.counting import profile_module
-    from prune_perception.energy.report import print_account, write_html
+    from prune_perception.energy.report import print_account, write_html, write_json
     from prune_perception.networks.registry import example_input, load_network
     try:
         account = profile_module(
             load_network(bundle), example_input(bundle.card.input),
             profile=arguments.hardware, network=bundle.card.name,
             batch=arguments.batch, bits=arguments.bits, seconds=arguments.seconds)
-    except ValueError as error:
+        times = _measure(bundle, arguments) if arguments.measure else None
+    except (ValueError, CalibrationError) as error:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 1
-    print_account(account, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH))
+    print_account(account, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH), times)
     if arguments.json:
-        account.write_json(arguments.json)
+        write_json(account, arguments.json, times)
     if arguments.html:
-        write_html(account, arguments.html)
-    for path in (arguments.json, arguments.html):
+        write_html(account, arguments.html, times)
+    if arguments.save:
+        energy = {**bundle.card.energy, account.profile.name: account.summary()}
+        replace_card(bundle, replace(bundle.card, energy=energy))
+    for path in (arguments.json, arguments.html, bundle.folder if arguments.save else None):
         if path:
             print(f'wrote {path}')
     return 0
+
+
+def _measure(bundle: Bundle, arguments: argparse.Namespace) -> LayerTimes:
+    from prune_perception.calibration.layer_times import measure_layer_times
+    return measure_layer_times(bundle, EngineOptions(arguments.measure, arguments.threads))
 
 
 def _profile(text: str) -> HardwareProfile:
@@ -78,3 +101,7 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
     return value
+
+
+def _threads(text: str) -> int:
+    return 0 if text == '0' else _count(text)

@@ -49,8 +49,8 @@ class Deployed(nn.Module):
     def __init__(self, module: nn.Module, fed: InputSpec) -> None:
         super().__init__()
         self.module = module
-        self.register_buffer('mean', torch.tensor(fed.mean), persistent=False)
-        self.register_buffer('std', torch.tensor(fed.std), persistent=False)
+        self.register_buffer('mean', torch.tensor(fed.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(fed.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
@@ -58,8 +58,9 @@ class Deployed(nn.Module):
 
         :param image: uint8 (n, height, width, 3).
         """
-        normalised = (image.to(torch.float32) - self.mean) / self.std
-        outputs: tuple[torch.Tensor, ...] = self.module(normalised.permute(0, 3, 1, 2))
+        # Transposed as bytes, not as floats four times their size: an eighth of NanoDet-g's time.
+        pixels = image.permute(0, 3, 1, 2).to(torch.float32)
+        outputs: tuple[torch.Tensor, ...] = self.module((pixels - self.mean) / self.std)
         return outputs
 
 
