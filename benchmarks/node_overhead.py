@@ -260,8 +260,8 @@ def main() -> int:
     memory = max(row['peak_memory_mb'] for row in rows)
     first = statistics.median(row['first_result_s'] for row in rows)
     report['peak_memory_mb'], report['first_result_s'] = memory, first
-    print(f'\n{rows[0]["engine"]}: peak memory of the node {memory:.0f} MB (goal <= 250); first result {first:.2f} s '
-          'after its process was started (goal <= 3)')
+    print(f'\n{rows[0]["engine"]}:\npeak memory of the node {memory:.0f} MB (goal <= 250); first '
+          f'result {first:.2f} s after its process was started (goal <= 3)')
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + '\n')
     return 0

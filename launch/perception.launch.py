@@ -10,13 +10,13 @@ Ctrl-C for the whole launch.
 
 from pathlib import Path
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
-from launch import LaunchContext, LaunchDescription
 from prune_perception.node_process import dds_environment, profile_variable
 from prune_perception.resources import find_config
 

@@ -533,7 +533,7 @@ def _parse_card(path: Path, text: bytes) -> Card:
             seed=provenance.get('seed', int, None)),
         licence=card.text('licence'),
         attribution=card.text('attribution'),
-        energy=card.get('energy', dict, {}),
+        energy=_energy(path, card),
         measured=_measured(card),
         certificate=card.get('certificate', dict, None),
         files=_files(card))
@@ -565,6 +565,19 @@ def _measured(card: _Fields) -> tuple[dict[str, Any], ...]:
         if not isinstance(entry, dict):
             raise card.refuse(f'measured[{index}]', f'must be a mapping, not {_kind(entry)}')
     return tuple(entries)
+
+
+def _energy(path: Path, card: _Fields) -> dict[str, Any]:
+    """Check what readers of an account rely on; ``energy.account`` describes the rest."""
+    accounts = card.get('energy', dict, {})
+    for profile in accounts:
+        account = _Fields(path, f'energy.{profile}', accounts[profile])
+        account.get('word_bits', int)
+        account.get('batch', int)
+        total = account.fields('total')
+        for name in ('energy_mac', 'energy_uj', 'static_uj'):
+            total.get(name, float, None)
+    return dict(accounts)
 
 
 def _files(card: _Fields) -> dict[str, str]:

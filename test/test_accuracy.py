@@ -48,9 +48,9 @@ def test_people_in_the_video(accuracy, data, engine):
     detector = accuracy.create_detector(MODEL, engine, threads=2, class_names=['person'])
     found = accuracy.measure_people(detector, data)
     assert found.images == 400
-    # Measured: 0.908 by every engine. A part of the frames would pass a higher bar or fail a
-    # lower one by where it starts (each 4th: 0.896 to 0.919), so that all are judged.
-    assert found.ap50 >= 0.90
+    # Measured by every engine: 0.9083 at pycocotools' 101 recalls, 0.9118 as the area.
+    assert found.ap50 >= 0.905
+    assert found.ap50_area >= 0.91
 
 
 class Drawn:

@@ -97,7 +97,8 @@ def test_card_comes_back_as_it_was_written(tmp_path: Path) -> None:
     card = small_card(
         class_names=('person', 'chien noir', '人', 'yes', '12', 'null'),
         provenance=Provenance('a test', '0.1.0', parent='ab' * 32, data='cd' * 32, seed=7),
-        energy={'eyeriss_65nm': {'total_uj': 1.5, 'floor_uj': None}},
+        energy={'eyeriss_65nm': {
+            'word_bits': 16, 'batch': 1, 'total': {'energy_uj': 1.5, 'static_uj': None}}},
         measured=({'machine': 'a board', 'latency_ms': 1e-05},),
         certificate={'bound': 0.02, 'evidence': True})
     bundle = write_bundle(tmp_path / 'model', card, FILES)
@@ -329,6 +330,9 @@ def test_nothing_in_a_card_is_executed(bundle: Bundle, tag: str) -> None:
     ('licence', ..., 'licence is missing'),
     ('attribution', '', 'attribution is empty'),
     ('energy', [1], 'energy must be a mapping, not a list'),
+    ('energy', {'chip': {}}, 'energy.chip.word_bits is missing'),
+    ('energy', {'chip': {'word_bits': 8, 'batch': 1, 'total': {'energy_uj': 'two'}}},
+     'energy.chip.total.energy_uj must be a number, not a text'),
     ('measured', {'ap': 0.3}, 'measured must be a list, not a mapping'),
     ('measured', [{'ap': 0.3}, 0.3], 'measured[1] must be a mapping, not a number'),
     ('certificate', 'yes', 'certificate must be a mapping, not a text'),

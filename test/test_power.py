@@ -9,7 +9,7 @@ import pytest
 
 from prune_perception.energy.meters import Discovery, Meter, MeterError, MeterInfo, Reading, Scope
 from prune_perception.nodes.health import OK, WARN
-from prune_perception.nodes.power import PowerReporter
+from prune_perception.nodes.power import modelled_energy, PowerReporter
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 
 WATTS = 6.0
@@ -44,7 +44,8 @@ class Log:
 
 def reporter(*meters: Meter, **accounts: Any) -> PowerReporter:
     return PowerReporter(
-        Log(), accounts, MonitorTopicMeter('/power_monitor/reading'), Discovery(meters))
+        Log(), modelled_energy(accounts, ''), MonitorTopicMeter('/power_monitor/reading'),
+        Discovery(meters))
 
 
 def account(microjoules: float | None, static: float | None = None) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def test_modelled_without_a_meter_and_the_other_way_round() -> None:
 def test_meter_that_is_lost_is_told_once_and_leaves_no_figure() -> None:
     sensor, log = Sensor(), Log()
     report = PowerReporter(
-        log, {}, MonitorTopicMeter('/power_monitor/reading'), Discovery((sensor,)))
+        log, None, MonitorTopicMeter('/power_monitor/reading'), Discovery((sensor,)))
     for second in range(5):
         report.finding(20 * second)
     sensor.lost = True
@@ -108,3 +109,12 @@ def test_frames_of_an_earlier_activation_do_not_count() -> None:
     report.finding(0)  # activated again
     assert before is not None and report.joules_per_frame is not None
     assert report.joules_per_frame > before
+
+
+def test_the_account_that_is_asked_for() -> None:
+    accounts = {'board': account(2000.0), 'chip': account(500.0)}
+    assert modelled_energy(accounts, '') == (pytest.approx(500e-6), 'chip, 8-bit words, batch 1')
+    chosen = modelled_energy(accounts, 'board')
+    assert chosen is not None and chosen[0] == pytest.approx(2000e-6)
+    with pytest.raises(ValueError, match="'moon', but the model has an account for board, chip"):
+        modelled_energy(accounts, 'moon')

@@ -19,7 +19,7 @@ from prune_perception.frames.errors import RecordingError
 from prune_perception.runtime.engines import EngineError
 
 # In the order of use. Each module has NAME, HELP, add_arguments(parser) and run(arguments).
-VERBS = ('demo', 'convert', 'profile', 'meter')
+VERBS = ('demo', 'convert', 'profile', 'meter', 'calibrate', 'evaluate')
 
 # What says in its message all that a person needs; anything else is a fault of the program, and
 # its traceback helps to mend it.
@@ -43,6 +43,13 @@ def main(words: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
     except _FOR_PEOPLE as error:
         print(f'prune-perception {arguments.verb}: {error}', file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or '').partition('.')[0]
+        if package == 'prune_perception':
+            raise
+        print(f'prune-perception {arguments.verb}: needs the Python package {package}, which is '
+              "not installed: pip install 'prune_perception[offline]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f'prune-perception {arguments.verb}: stopped', file=sys.stderr)

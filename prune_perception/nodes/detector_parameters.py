@@ -49,6 +49,9 @@ PARAMETERS = (
         'max_image_pixels', MAX_PIXELS, 'Larger images are refused before they are decoded.',
         limits=(1, 1_000_000_000)),
     ParameterSpec(
+        'hardware_profile', '', "Hardware profile whose modelled energy is reported, of those in "
+        "the bundle's card; empty takes the newest."),
+    ParameterSpec(
         'hardware_id', '', 'hardware_id of the diagnostics; empty means the name of the host.',
         read_only=True),
     ParameterSpec(

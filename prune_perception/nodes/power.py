@@ -20,16 +20,16 @@ class PowerReporter:
     zero.
 
     :param logger: of the node.
-    :param accounts: the modelled energy accounts of the bundle's card, by hardware profile.
+    :param modelled: joules of a frame as modelled, and for what.
     :param monitor: a power monitor's topic.
     :param discovery: what was found on this machine; None looks now.
     """
 
     def __init__(
-            self, logger: Any, accounts: Mapping[str, Any], monitor: MonitorTopicMeter,
+            self, logger: Any, modelled: tuple[float, str] | None, monitor: MonitorTopicMeter,
             discovery: Discovery | None = None) -> None:
         self._logger = logger
-        self._modelled = _modelled(accounts)
+        self._modelled = modelled
         self._monitor = monitor
         discovery = discover() if discovery is None else discovery
         self._own = best(discovery)
@@ -107,16 +107,24 @@ class PowerReporter:
             values['Measured over modelled'] = f'{self.joules_per_frame / joules:.3g}'
 
 
-def _modelled(accounts: Mapping[str, Any]) -> tuple[float, str] | None:
+def modelled_energy(accounts: Mapping[str, Any], profile: str) -> tuple[float, str] | None:
     """
-    Return joules and conditions of the account to report, None where no account has joules.
+    Return the joules of a frame as modelled, and for what; None where no account has joules.
 
-    A card has one or two; of several the last is taken, which is the newest.
+    :param accounts: of a card, by hardware profile.
+    :param profile: which one; empty takes the newest.
+    :raises ValueError: there is none of that profile.
     """
-    for profile, account in reversed(list(accounts.items())):
+    if profile and profile not in accounts:
+        raise ValueError(
+            f'parameter hardware_profile is {profile!r}, but the model has an account for '
+            f'{", ".join(accounts) or "none"}: prune-perception profile MODEL --hardware PROFILE '
+            '--save writes one')
+    for name in [profile] if profile else reversed(list(accounts)):
+        account = accounts[name]
         microjoules = account['total'].get('energy_uj')
         if microjoules:
             static = account['total'].get('static_uj') or 0.0
             return (microjoules + static) * 1e-6, (
-                f'{profile}, {account["word_bits"]}-bit words, batch {account["batch"]}')
+                f'{name}, {account["word_bits"]}-bit words, batch {account["batch"]}')
     return None
