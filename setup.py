@@ -62,6 +62,7 @@ setup(
     ],
     extras_require={
         'bags': ['mcap>=1.2', 'rosbags>=0.10'],
+        'evaluation': ['pycocotools>=2.0.6'],
         'nvml': ['nvidia-ml-py>=12'],
         'offline': [
             'matplotlib>=3.8', 'onnx>=1.17', 'onnxscript>=0.5', 'safetensors>=0.4',
@@ -78,6 +79,7 @@ setup(
             'detector_node = prune_perception.nodes.detector_node:main',
             'power_monitor = prune_perception.nodes.power_monitor:main',
             'prune-perception = prune_perception.cli.main:main',
+            'replay_node = prune_perception.nodes.replay_node:main',
         ],
     },
 )

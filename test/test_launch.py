@@ -18,7 +18,7 @@ import sys
 import numpy as np
 import pytest
 import rclpy
-from robot import people, raw, Robot
+from robot import free_domain, people, raw, Robot
 
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import start, stop
@@ -108,7 +108,7 @@ def launch_command(installed: Path, *arguments: str) -> list[str]:
 @contextmanager
 def launched(installed: Path, folder: Path, *arguments: str) -> Iterator[Robot]:
     """Launch, and stand a robot around it."""
-    domain = os.getpid() % 100 + 1
+    domain = free_domain()
     path = folder / 'log'
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)

@@ -9,6 +9,7 @@ import re
 from prune_perception.cli.main import VERBS
 from prune_perception.nodes.detector_parameters import PARAMETERS
 from prune_perception.nodes.power_monitor import PARAMETERS as POWER_PARAMETERS
+from prune_perception.nodes.replay_node import PARAMETERS as REPLAY_PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text()
@@ -23,7 +24,7 @@ def default(value: object) -> str:
 
 
 def test_every_parameter_is_in_the_tables() -> None:
-    for spec in (*PARAMETERS, *POWER_PARAMETERS):
+    for spec in (*PARAMETERS, *POWER_PARAMETERS, *REPLAY_PARAMETERS):
         row = f'| `{spec.name}` | {TYPES[type(spec.default)]}, {default(spec.default)} |'
         assert row in README, row
 

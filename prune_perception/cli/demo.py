@@ -6,8 +6,10 @@
 import argparse
 from pathlib import Path
 import signal
+import sys
+import time
 
-from prune_perception.frames.recording import open_recording, transport_of
+from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import dds_environment, node_command, start, stop
 from prune_perception.resources import find_model, find_resource
 from prune_perception.runtime.engines import ENGINES
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             signal.signal(number, signal.default_int_handler)
     bag = arguments.bag or find_resource('demo', 'pedestrians')
     with open_recording(bag, arguments.topic or None) as recording:
-        transport = transport_of(recording)
+        transport = recording.transport
     environment = dds_environment()
     detector = start(node_command(
         'detector_node',
@@ -56,10 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
             'recording': str(bag), 'topic': arguments.topic, 'rate': arguments.rate,
             'output': str(arguments.output)}), environment)
         try:
-            status = player.wait()
+            while player.poll() is None:
+                if detector.poll() is not None:
+                    print('prune-perception demo: the detector ended; see what it said above',
+                          file=sys.stderr)
+                    stop(player)
+                    return 1
+                time.sleep(0.1)
         except KeyboardInterrupt:
-            status = stop(player)
-        return 1 if status else 0
+            stop(player)
+        return 1 if player.returncode else 0
     finally:
         stop(detector)
 

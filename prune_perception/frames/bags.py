@@ -58,6 +58,7 @@ class BagRecording(Recording):
             self.topics = self._list_topics()
             chosen = _choose(path, self.topics, topic)
             super().__init__(path, topic=chosen.name, count=chosen.count)
+            self.transport = 'compressed' if chosen.type == COMPRESSED_TYPE else 'raw'
             self.warnings.extend(warnings)
             for storage in self._storages:
                 for channel in storage.channels:

@@ -35,7 +35,6 @@ __all__ = [
     'Recording',
     'RecordingError',
     'open_recording',
-    'transport_of',
 ]
 
 DEFAULT_FRAME_RATE = 10.0
@@ -134,6 +133,8 @@ class Recording(abc.ABC):
         self.topic = topic
         self.count = count
         """Number of images, as the recording states it; None if it does not."""
+        self.transport = 'raw'
+        """How the images go over a topic: ``raw`` or ``compressed``."""
         self.warnings: list[str] = []
         """What was wrong with the recording but did not prevent reading it; one line each."""
 
@@ -208,17 +209,6 @@ def open_recording(
     from prune_perception.frames.videos import VideoRecording
 
     return VideoRecording(path, frame_rate=frame_rate, max_pixels=max_pixels)
-
-
-def transport_of(recording: Recording) -> str:
-    """
-    Return ``compressed`` or ``raw``: how the images of a recording go over a topic.
-
-    :raises RecordingError: the recording cannot be read.
-    """
-    first = next(iter(recording), None)
-    compressed = first is not None and isinstance(first.message, CompressedFrame)
-    return 'compressed' if compressed else 'raw'
 
 
 def _is_bag(path: Path) -> bool:
