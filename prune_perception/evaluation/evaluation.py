@@ -28,6 +28,7 @@ from prune_perception.bundle import Bundle, read_bundle
 from prune_perception.calibration.machine import machine_name
 from prune_perception.energy.window import EnergyPerFrame, Unavailable
 from prune_perception.evaluation import metrics
+from prune_perception.evaluation.corruptions import Corruption
 from prune_perception.evaluation.cost import measured_energy, modelled_energy, ModelledEnergy
 from prune_perception.evaluation.errors import ErrorCounts
 from prune_perception.evaluation.figures import (
@@ -62,7 +63,6 @@ __all__ = [
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-Corruption = Callable[[Image, int], Image]
 Progress = Callable[[int, int | None], None]
 
 
@@ -86,8 +86,8 @@ def evaluate(
     :param truth_class: name of what a MOTChallenge file is about.
     :param reference: folder of a bundle whose detections stand in for the truth.
     :param engine: that runs every network; None means ONNX Runtime with its own choice.
-    :param corruption: takes an image and ``Frame.index``, returns the image that the detectors
-        see, of the same size. The reference sees the image as it was recorded.
+    :param corruption: of the images that the detectors see, and of the truth that goes with them.
+        The reference sees the images as they were recorded.
     :param timing: also measure latency, memory and energy.
     :param progress: is told how many frames are done, and of how many (None where the recording
         does not say).

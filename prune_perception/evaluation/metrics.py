@@ -186,8 +186,10 @@ def match(judged: Judged) -> dict[str, list[Matches]]:
         outcomes = iter(_matched_by_pycocotools(part))
         for place in range(len(judged.class_names)):
             for size in SIZES:
+                of_class = gathered[size][place]
                 for frame in range(start, start + len(part.frames)):
-                    gathered[size][place].add(frame, next(outcomes))
+                    of_class.add(frame, next(outcomes))
+                of_class.pack()
     return {size: [of_class.matches() for of_class in of_size]
             for size, of_size in gathered.items()}
 
@@ -203,8 +205,17 @@ class _Gathered:
     right: list[NDArray[np.bool_]] = field(default_factory=list)
     counts: list[NDArray[np.bool_]] = field(default_factory=list)
 
+    packed: int = 0  # how many of each list are of several frames already
+
     def __post_init__(self) -> None:
         self.objects = np.zeros(self.number, np.int32)
+
+    def pack(self) -> None:
+        """Make one array of what came since last time: a small one is mostly its own overhead."""
+        if len(self.scores) > self.packed:
+            for arrays in (self.frames, self.ranks, self.scores, self.right, self.counts):
+                arrays[self.packed:] = [np.concatenate(arrays[self.packed:], axis=-1)]
+            self.packed += 1
 
     def add(self, frame: int, outcome: Mapping[str, Any] | None) -> None:
         """Take what pycocotools says of one frame; nothing where there is neither side."""

@@ -17,6 +17,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_perception.detections import Detections
+from prune_perception.evaluation.corruptions import Corruption
 from prune_perception.evaluation.ground_truth import GroundTruthError, Labels
 from prune_perception.evaluation.runs import FrameResult, ModelRun, Trouble
 from prune_perception.evaluation.truth import GroundTruth, Truth
@@ -60,7 +62,7 @@ class Replay:
 def replay(
         recording: Recording, detectors: Mapping[str, Detector], *, labels: Labels | None = None,
         reference: Detector | None = None,
-        corruption: Callable[[Image, int], Image] | None = None, timing: bool = True,
+        corruption: Corruption | None = None, timing: bool = True,
         progress: Callable[[int, int | None], None] | None = None) -> Replay:
     """
     Show every frame to every detector.
@@ -70,7 +72,8 @@ def replay(
     :param detectors: by the names of their models.
     :param labels: what is known to be in the frames.
     :param reference: a detector whose detections are the truth instead.
-    :param corruption: takes an image and ``Frame.index``, returns what the detectors see.
+    :param corruption: what becomes of the images on their way to the detectors, and of the places
+        of what is in them. The reference sees them as they were recorded.
     :param timing: keep the durations.
     :param progress: is told the frames that are done, and of how many (None: not known).
     :raises RecordingError: not one frame could be shown.
@@ -81,6 +84,7 @@ def replay(
     seconds: list[float] = []
     images: list[Image] = []
     watch = _Watch(recording)
+    camera = None if corruption is None else _Camera(corruption)
     example = ''
     for frame, image, duration in watch.frames():
         seconds.append(duration)
@@ -88,15 +92,26 @@ def replay(
         if truth is not None:
             truths[frame.index] = truth
         example = example or (labels.name_of(frame) if labels else '')
-        if corruption is not None:
-            image = corruption(image, frame.index)
-        if len(images) < KEPT_IMAGES:
-            images.append(image.copy())  # the bag's buffer behind it must not be kept
+        seen: Image | None = image
+        if corruption is not None and camera is not None:
+            seen = camera.see(image, frame.index)
+            if truth is not None:
+                height, width = image.shape[:2]
+                truths[frame.index] = corruption.truth(truth, frame.index, width, height)
+        if seen is not None and len(images) < KEPT_IMAGES:
+            images.append(seen.copy())  # the bag's buffer behind it must not be kept
         first = frame.index % len(detectors)
         names = list(detectors)
         for name in names[first:] + names[:first]:
-            result = detectors[name].detect(image)
-            found[name].append(FrameResult(
+            results = found[name]
+            if seen is None:
+                # The robot still has the newest result before the frame that was lost.
+                detections = results[-1].detections if results else Detections.none()
+                results.append(FrameResult(
+                    frame.index, frame.time_ns, frame.stamp_ns, detections))
+                continue
+            result = detectors[name].detect(seen)
+            results.append(FrameResult(
                 frame.index, frame.time_ns, frame.stamp_ns, result.detections,
                 result.timing if timing else None))
         if progress is not None:
@@ -148,6 +163,23 @@ def digest_of(path: Path) -> str:
         line = f'{_file_digest(file)}  {file.name}\n'
         lines.update(line.encode(errors='surrogateescape'))
     return lines.hexdigest()
+
+
+class _Camera:
+    """What a corrupted camera shows: spoilt images, old ones, or none."""
+
+    def __init__(self, corruption: Corruption) -> None:
+        self._corruption = corruption
+        self._newest: Image | None = None  # that was not a repetition: what a frozen camera shows
+
+    def see(self, image: Image, index: int) -> Image | None:
+        """Return what is seen in place of a frame; None where it is lost."""
+        shown = self._corruption.frame(index)
+        if shown is None:
+            return None
+        if shown == index or self._newest is None:
+            self._newest = image
+        return self._corruption.image(self._newest, index)
 
 
 class _Watch:

@@ -123,6 +123,7 @@ table small { display: block; color: var(--soft); font-size: .78rem; white-space
 .figures td { white-space: nowrap; }
 .figures thead th { overflow-wrap: anywhere; max-width: 14rem; }
 .mark { float: left; padding-right: .5rem; }
+.every th:nth-child(2) { text-align: left; }
 .meaning { display: block; text-align: left; min-width: 14rem; max-width: 26rem; }
 .charts { display: grid; gap: 1rem 1.5rem; margin: .6rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
@@ -141,7 +142,7 @@ figcaption { color: var(--soft); font-size: .88rem; margin: .2rem 0; overflow-wr
 .value { text-align: right; font-variant-numeric: tabular-nums; font-size: .85rem; }
 .layer { display: grid; grid-template-columns: 15rem 1fr; gap: .6rem; align-items: center;
   padding: .15rem 0; break-inside: avoid; }
-.measure { display: grid; grid-template-columns: 1fr 4rem; gap: .5rem; align-items: center; }
+.measure { display: grid; grid-template-columns: 3.2rem 1fr; gap: .6rem; align-items: center; }
 .layer .bar { height: .62rem; }
 .layer .value { line-height: 1.15; font-size: .78rem; }
 @media (max-width: 900px) {
@@ -158,9 +159,7 @@ figcaption { color: var(--soft); font-size: .88rem; margin: .2rem 0; overflow-wr
   .charts { grid-template-columns: repeat(3, 1fr); }
   .frame { break-inside: avoid; }
   .layer { padding: 0; }
-  .layer .bar { height: .45rem; }
-  .layer .value { font-size: 7px; }
-  .every td, .every th { white-space: normal; }
+  .legend { break-after: avoid; }
   .charts.latency { grid-template-columns: 23fr 56fr; }
 }
 """

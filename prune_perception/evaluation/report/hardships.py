@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prune_perception.evaluation.figures import Evaluation, ModelFigures
-from prune_perception.evaluation.report.charts import axis, Line, lines
-from prune_perception.evaluation.report.plots import colour, dash, figure, model_legend
+from prune_perception.evaluation.report.charts import axis, legend, Line, lines
+from prune_perception.evaluation.report.plots import (
+    colour,
+    course,
+    dash,
+    figure,
+    model_legend,
+)
 from prune_perception.evaluation.report.wording import prefixed, quality, wording
 from prune_perception.page import Markup, table, tag, text
 
@@ -49,9 +55,9 @@ def realtime_runs(evaluation: Evaluation, runs: Sequence['RealtimeRun']) -> Mark
         tag('p', 'The recording played at its pace to the node itself, over DDS. Streaming '
             f'{what} judges, at the time of each frame, the newest result that there is by then.',
             class_='soft'),
-        model_legend(names),
-        table(['', *names], rows, caption='In real time', class_='figures'),
-        _ages(runs), tag('ul', (tag('li', trouble) for trouble in troubles)) if troubles else '')
+        table(['', *names], rows, caption='What the robot would have seen', class_='figures'),
+        _ages(evaluation, runs),
+        tag('ul', (tag('li', trouble) for trouble in troubles)) if troubles else '')
 
 
 def corruptions(evaluation: Evaluation, corrupted: Corrupted) -> Markup:
@@ -86,29 +92,39 @@ def corruptions(evaluation: Evaluation, corrupted: Corrupted) -> Markup:
               rows, caption=f'{title} under corruptions'))
 
 
-def _ages(runs: Sequence['RealtimeRun']) -> Markup:
+def _ages(evaluation: Evaluation, runs: Sequence['RealtimeRun']) -> Markup:
     series = []
-    begin = min((frame.sent for run in runs for frame in run.frames if frame.sent is not None),
-                default=None)
-    if begin is None:
-        return text('')
-    for place, run in enumerate(runs):
-        first = min((frame.sent for frame in run.frames if frame.sent is not None),
-                    default=begin)
-        points = [(frame.sent - first, frame.age * 1e3) for frame in run.frames
+    together = 1
+    for run in runs:
+        sent = [frame.sent for frame in run.frames if frame.sent is not None]
+        points = [(frame.sent - sent[0], frame.age * 1e3) for frame in run.frames
                   if frame.sent is not None and frame.age is not None]
         if points:
-            xs, ys = zip(*points, strict=True)
-            series.append(Line(run.model, xs, ys, colour(place), dash(place)))
+            times, ages = zip(*points, strict=True)
+            line, most = course(run.model, times, ages, _place(evaluation, run.model))
+            series.append(line)
+            together = max(together, most)
     if not series:
         return text('')
-    return tag('div', figure(
-        lines('Age of results over time', series,
-              axis('time since the first frame (s)', [x for line in series for x in line.xs],
-                   from_zero=True),
-              axis('age on arrival (ms)', [y for line in series for y in line.ys],
-                   from_zero=True)),
-        'Age of each result when it arrived, from the sending of its frame.'), class_='charts')
+    heights = [value for line in series
+               for value in (line.band[1] if line.band is not None else line.ys)]
+    how = '' if together == 1 else (f' Medians of up to {together} results; the band is from the '
+                                    'youngest to the oldest.')
+    return text(
+        legend([(line.name, line.colour, line.dash) for line in series]),
+        tag('div', figure(
+            lines('Age of results over time', series,
+                  axis('time since the first frame (s)', [x for line in series for x in line.xs],
+                       from_zero=True),
+                  axis('age on arrival (ms)', heights, from_zero=True)),
+            f'Age of each result when it arrived, from the sending of its frame.{how}'),
+            class_='charts'))
+
+
+def _place(evaluation: Evaluation, model: str) -> int:
+    """Return the place of a model; of a node that is none of them, the one after the last."""
+    names = list(evaluation.figures)
+    return names.index(model) if model in names else len(names)
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -71,15 +71,14 @@ def _group(group: Mapping[str, list[_Layer]]) -> Markup:
             parts = [tag('i', style=f'width:{energy / largest:.3%};background:{_colour(kind)}',
                          title=f'{model}, {_title(kind)}: {energy / 1e6:.2f} million MAC energies')
                      for kind, energy in layer.kinds.items() if energy > 0]
-            bars.append(tag('span', tag('span', parts, class_='bar'),
-                            tag('span', f'{layer.total / 1e6:.1f}', class_='value'),
-                            class_='measure'))
+            bars.append(tag('span', tag('span', f'{layer.total / 1e6:.1f}', class_='value'),
+                            tag('span', parts, class_='bar'), class_='measure'))
         rows.append(tag('div', tag('span', of_layer[0].name, class_='name'),
                         tag('span', bars), class_='layer'))
     models = list(group)
     order = ('' if len(models) == 1 else
              f' In each layer, from above: {", ".join(models)}.')
-    return text(tag('h3', ' and '.join(models)),
+    return text(tag('h3', ', '.join(models)),
                 tag('p', f'10⁶ MAC energies of each layer.{order}', class_='soft'), *rows)
 
 

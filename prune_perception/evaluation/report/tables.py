@@ -38,9 +38,11 @@ def summary(evaluation: Evaluation) -> Markup:
     """Return the figures that matter most, with the best of each marked."""
     reasons = Reasons()
     rows = []
+    tied = False
     for key in _keys(evaluation):
         words = wording(key)
         marks = _marks(evaluation, key)
+        tied = tied or TIED in marks.values()
         cells: list[str] = []
         for name, figures in evaluation.figures.items():
             value = figures.get(key)
@@ -53,11 +55,13 @@ def summary(evaluation: Evaluation) -> Markup:
                 tag('span', mark, class_='mark') if mark else '', shown,
                 _interval(figures.intervals.get(key), words)))
         rows.append([words.heading, *cells])
-    marked = len(evaluation.figures) > 1
+    marked = f'{BEST} best.' if len(evaluation.figures) > 1 else ''
+    if tied:
+        marked += (f' {TIED} cannot be told from the best: the 95 % interval of their difference '
+                   'holds 0.')
     return text(
         table(['', *evaluation.figures], rows, caption='Models and figures', class_='figures'),
-        tag('p', f'{BEST} best. {TIED} cannot be told from the best: the 95 % interval of their '
-            'difference holds 0.', class_='soft') if marked else '',
+        tag('p', marked, class_='soft') if marked else '',
         tag('p', 'Small figures: 95 % intervals, by a bootstrap over blocks of neighbouring '
             'frames.' if _has_intervals(evaluation) else 'There are no intervals: they were not '
             'asked for, or the frames are too few for them.', class_='soft'),
@@ -66,6 +70,9 @@ def summary(evaluation: Evaluation) -> Markup:
 
 def differences(evaluation: Evaluation) -> Markup:
     """Return how far each two models are apart."""
+    if not evaluation.differences:
+        return tag('p', 'Differences: unavailable: the models have no figure in common',
+                   class_='soft')
     by_pair: dict[tuple[str, str], dict[str, Difference]] = {}
     for difference in evaluation.differences:
         by_pair.setdefault((difference.first, difference.second), {})[difference.key] = difference
@@ -125,7 +132,7 @@ def errors(evaluation: Evaluation) -> Markup:
         tag('div', (tag('span', tag('i', style=f'background:{KIND_COLOURS[kind]}'),
                         kind_name(kind)) for kind in KINDS), class_='legend'),
         *bars, table(['model', *(title for _, title in columns)], rows,
-                     caption='Kinds of mistakes'))
+                     caption='Counts'))
 
 
 def all_figures(evaluation: Evaluation) -> Markup:

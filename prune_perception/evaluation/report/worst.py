@@ -12,7 +12,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -137,11 +137,12 @@ def _scenes(evaluation: Evaluation, indices: Collection[int]) -> dict[tuple[str,
     assert evaluation.truth is not None
     scenes = {}
     for run in evaluation.runs:
-        for index, truth, found in judge(evaluation.truth, run, evaluation.class_names).frames:
-            if index in indices:
-                kept = found.scores > evaluation.settings.operating_point
-                believed = Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
-                scenes[run.name, index] = _Scene(truth, believed, verdict(believed, truth))
+        chosen = replace(run, results=tuple(
+            result for result in run.results if result.index in indices))
+        for index, truth, found in judge(evaluation.truth, chosen, evaluation.class_names).frames:
+            kept = found.scores > evaluation.settings.operating_point
+            believed = Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+            scenes[run.name, index] = _Scene(truth, believed, verdict(believed, truth))
     return scenes
 
 
@@ -239,7 +240,7 @@ def _labels(boxes: list[_Box], size: tuple[int, int]) -> list[Markup]:
             for other in taken)), inside[0])
         taken.append((left, left + length, down))
         labels.append(tag(
-            'text', box.label, x=left, y=down, fill=_COLOURS[box.kind], stroke='#fff',
+            'text', box.label, x=left, y=down, fill=_COLOURS['missed'], stroke='#fff',
             stroke_width=line / 4, paint_order='stroke', font_weight='600'))
     return labels
 

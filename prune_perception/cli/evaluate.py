@@ -1,0 +1,242 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The verb ``evaluate``: judge detectors on a recording."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from prune_perception.energy.hardware import load_profile, ProfileError
+from prune_perception.resources import find_model
+from prune_perception.runtime.engines import EngineOptions, ENGINES
+
+if TYPE_CHECKING:
+    from prune_perception.evaluation.evaluation import Evaluation
+    from prune_perception.evaluation.requirements import Failure, Requirement
+
+NAME = 'evaluate'
+HELP = 'judge detectors on a recording: accuracy, latency, energy'
+
+# Lines of one kind; the JSON has all of them.
+_SHOWN = 10
+# The rows of the table: the name of a figure, decimal places and what a reader would call it.
+_ROWS = (
+    ('ap', 4, 'AP'), ('ap50', 4, 'AP50'), ('ap75', 4, 'AP75'), ('ar_100', 4, 'AR'),
+    ('precision', 4, 'precision'), ('recall', 4, 'recall'),
+    ('latency_p50_ms', 2, 'latency p50 (ms)'), ('latency_p99_ms', 2, 'latency p99 (ms)'),
+    ('throughput_hz', 1, 'throughput (Hz)'), ('memory_mb', 1, 'memory (MB)'),
+    ('energy_mac', 0, 'modelled energy (MAC)'), ('energy_j', 3, 'measured energy (J)'))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the words of this verb."""
+    parser.add_argument(
+        'recording', type=Path, metavar='RECORDING', help='bag, video or folder of pictures')
+    parser.add_argument(
+        '--model', action='append', required=True, metavar='BUNDLE', dest='models',
+        help='bundle folder or shipped name; give it again to compare')
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument(
+        '--ground-truth', metavar='LABELS', help='COCO or MOTChallenge file, folder of YOLO '
+        'labels, or Detection2DArray topic of the bag')
+    truth.add_argument(
+        '--reference', metavar='BUNDLE', help='judge by agreement with this model instead')
+    parser.add_argument('--topic', help='of the images, where the bag has several')
+    parser.add_argument(
+        '--truth-class', default='person', metavar='NAME',
+        help='what a MOTChallenge file is about (%(default)s)')
+    parser.add_argument(
+        '--engine', default='onnxruntime', choices=tuple(ENGINES), help='%(default)s')
+    parser.add_argument(
+        '--threads', type=_whole, default=0, help='for one inference; 0 leaves it to the engine')
+    parser.add_argument(
+        '--precision', default='f32', choices=('f32', 'f16', 'bf16'), help='%(default)s')
+    parser.add_argument(
+        '--score-threshold', type=_share, default=0.05, metavar='SCORE',
+        help='from which detections count for AP (%(default)s)')
+    parser.add_argument(
+        '--operating-point', type=_share, default=0.35, metavar='SCORE', help='from which a '
+        'robot would believe a detection, for the kinds of errors (%(default)s)')
+    parser.add_argument(
+        '--bootstrap', type=_whole, default=1000, metavar='DRAWS',
+        help='for the intervals; 0 leaves them out (%(default)s)')
+    parser.add_argument(
+        '--block', type=_positive, metavar='FRAMES',
+        help='of the bootstrap (default: the square root of their number)')
+    parser.add_argument('--seed', type=_whole, default=0, help='of the bootstrap (%(default)s)')
+    parser.add_argument(
+        '--hardware', type=_profile, default='eyeriss_65nm', metavar='PROFILE',
+        help='for the modelled energy (%(default)s)')
+    parser.add_argument(
+        '--no-timing', action='store_true', help='leave out latency, memory and measured energy')
+    parser.add_argument(
+        '--require', type=_requirement, action='append', default=[], metavar='BOUND',
+        help='such as "ap50>=0.9", or "model:latency_p99_ms<=40"; a figure that does not meet '
+        'it makes the exit status 1')
+    parser.add_argument('--json', type=_output, metavar='FILE', help='write the figures there')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, print, write and return the exit status."""
+    # OpenCV and the engines take a second that a mistaken word need not wait for.
+    from prune_perception.evaluation.evaluation import (
+        evaluate,
+        GroundTruthError,
+        model_names,
+        Settings,
+    )
+    from prune_perception.evaluation.metrics import MetricsError
+    from prune_perception.evaluation.requirements import check_models, failures
+    models = [find_model(name) for name in arguments.models]
+    reference = None if arguments.reference is None else find_model(arguments.reference)
+    try:
+        check_models(arguments.require, model_names(models))
+        settings = Settings(
+            arguments.score_threshold, arguments.operating_point, arguments.bootstrap,
+            arguments.seed, arguments.block, arguments.hardware)
+    except ValueError as error:
+        print(f'prune-perception {NAME}: {error}', file=sys.stderr)
+        return 2
+    try:
+        with _progress() as progress:
+            evaluation = evaluate(
+                arguments.recording, models, topic=arguments.topic,
+                ground_truth=arguments.ground_truth, truth_class=arguments.truth_class,
+                reference=reference, engine=EngineOptions(
+                    arguments.engine, arguments.threads, arguments.precision),
+                settings=settings, timing=not arguments.no_timing, progress=progress,
+                command=shlex.join(['prune-perception', *sys.argv[1:]]))
+    except (GroundTruthError, MetricsError) as error:
+        print(f'prune-perception {NAME}: {error}', file=sys.stderr)
+        return 1
+    failed = failures(arguments.require, evaluation.figures)
+    _print(evaluation)
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps(as_json(evaluation, arguments.require, failed), indent=2, allow_nan=False)
+            + '\n', encoding='utf-8')
+        print(f'wrote {arguments.json}')
+    for kind, lines in (
+            ('not evaluated', [trouble.reason for trouble in evaluation.troubles]),
+            ('warning', list(evaluation.warnings)),
+            ('requirement not met', [str(failure) for failure in failed])):
+        for line in lines[:_SHOWN]:
+            print(f'{kind}: {line}', file=sys.stderr)
+        if len(lines) > _SHOWN:
+            print(f'{kind}: {len(lines) - _SHOWN} more, see --json', file=sys.stderr)
+    return 1 if failed else evaluation.exit_status
+
+
+def as_json(
+        evaluation: 'Evaluation', requirements: 'list[Requirement]', failed: 'list[Failure]',
+        ) -> dict[str, object]:
+    """Return the evaluation with what was required of it, as plain values."""
+    return {
+        **evaluation.to_json(),
+        'requirements': [requirement.text for requirement in requirements],
+        'requirements_not_met': [str(failure) for failure in failed]}
+
+
+def _print(evaluation: 'Evaluation') -> None:
+    where = f' {evaluation.topic}' if evaluation.topic else ''
+    print(f'{evaluation.source}{where}: {evaluation.frames} frames evaluated, '
+          f'{evaluation.labelled} judged, {evaluation.not_evaluated} not evaluated')
+    truth = evaluation.truth
+    if truth is not None:
+        kind = 'agreement with' if truth.agreement else 'ground truth'
+        print(f'{kind} {truth.source}: {_listed(evaluation.class_names)}')
+    names = list(evaluation.figures)
+    width = max(18, *(len(name) + 2 for name in names))
+    print(f'\n{"":24}' + ''.join(f'{name:>{width}}' for name in names))
+    prefix = 'agreement_' if truth is not None and truth.agreement else ''
+    for key, places, title in _ROWS:
+        values = [figures.get(key) for figures in evaluation.figures.values()]
+        if all(value is None for value in values) and prefix:
+            values = [figures.get(prefix + key) for figures in evaluation.figures.values()]
+            title = f'{title} (agreement)' if any(v is not None for v in values) else title
+        cells = ('unavailable' if value is None else f'{value:.{places}f}' for value in values)
+        print(f'{title:24}' + ''.join(f'{cell:>{width}}' for cell in cells))
+    for name, figures in evaluation.figures.items():
+        if figures.errors is not None:
+            counts = figures.errors
+            print(f'{name}: of {counts.objects} objects {counts.correct} found, {counts.missed} '
+                  f'missed; {counts.false} false, {counts.poorly_placed} poorly placed, '
+                  f'{counts.wrong_class} of wrong class, {counts.double} double')
+    for difference in evaluation.differences:
+        interval = difference.interval
+        if interval is not None and difference.key.removeprefix('agreement_') in (
+                'ap', 'ap50', 'latency_p50_ms'):
+            print(f'{difference.second} - {difference.first}: {difference.key} '
+                  f'{difference.value:+.4g} (95 %: {interval.low:+.4g} to {interval.high:+.4g})')
+    for note in evaluation.notes:
+        print(f'note: {note}')
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ', '.join(names) if len(names) <= 5 else f'{len(names)} classes'
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar on a terminal; what reads a pipe gets none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    console = Console(stderr=True)
+    columns = (BarColumn(), TextColumn('{task.completed}/{task.total}'), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True,
+                  disable=not console.is_terminal) as bar:
+        task = bar.add_task('', total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _requirement(text: str) -> 'Requirement':
+    from prune_perception.evaluation.requirements import parse_requirement, RequirementError
+    try:
+        return parse_requirement(text)
+    except RequirementError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _output(text: str) -> Path:
+    # A folder that is not there must not cost the work of an hour.
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f'{text}: cannot be written; the folder must exist')
+    return path
+
+
+def _profile(text: str) -> str:
+    try:
+        load_profile(text)
+    except ProfileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    value = _whole(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number between 0 and 1')
+    return value

@@ -1,0 +1,654 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whole evaluations of recordings whose every figure is known, and of such as are broken."""
+
+from collections.abc import Callable
+from dataclasses import replace
+import hashlib
+import json
+from pathlib import Path
+import subprocess
+import time
+from typing import Any
+import weakref
+
+import pytest
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('pycocotools')
+pytest.importorskip('rosbags')
+
+from blobs import (
+    Blob,
+    box_of,
+    DOG,
+    draw_blobs,
+    PERSON,
+    score_of,
+    write_blobs,
+    write_pictures,
+)
+from bundles import COMMITTED
+from labelled_bags import Labelled, rechunk, write_labelled_bag
+import numpy as np
+
+from prune_perception.cli.main import main
+from prune_perception.energy.meters import COUNTED, Meter, MeterInfo, Reading, Scope
+from prune_perception.energy.window import EnergyPerFrame, Unavailable
+from prune_perception.evaluation import cost
+from prune_perception.evaluation import evaluation as module
+from prune_perception.evaluation.corruptions import Corruption
+from prune_perception.evaluation.cost import measured_energy, modelled_energy
+from prune_perception.evaluation.errors import ErrorCounts
+from prune_perception.evaluation.evaluation import evaluate, GroundTruthError, Settings
+from prune_perception.evaluation.figures import AGREEMENT, Evaluation, KEYS
+from prune_perception.evaluation.memory import measure_memory
+from prune_perception.evaluation.replay import digest_of
+from prune_perception.frames.errors import RecordingError
+from prune_perception.runtime.detector import Detector
+from prune_perception.runtime.engines import EngineOptions
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINE = EngineOptions(threads=1)
+BRIGHT, DIM = 200, 140  # scores of 0.99 and 0.68; 0.02 less two for who is shy
+
+# Of each frame what is drawn, and which of it is there: two people and a dog in six frames, one
+# dim person, and in the last a bright square that is nothing.
+FRAMES: list[list[Blob]] = [
+    *([(1, 1, PERSON, BRIGHT), (1, 6, DOG, BRIGHT)] for _ in range(4)),
+    [(1, 1, PERSON, DIM)], [(1, 1, PERSON, BRIGHT), (1, 5, PERSON, BRIGHT)]]
+STAMPS = [10**9 * (number + 1) for number in range(len(FRAMES))]
+
+
+def labelled(blobs: list[Blob]) -> list[Labelled]:
+    rows = []
+    for row, column, kind, _ in blobs:
+        x1, y1, x2, y2 = box_of(row, column)
+        box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+        rows.append((('person', 'dog')[kind], box, 0.0))
+    return rows
+
+
+LABELS = {stamp: labelled(blobs[:1] if number == 5 else blobs)
+          for number, (stamp, blobs) in enumerate(zip(STAMPS, FRAMES, strict=True))}
+PICTURES = dict(zip(STAMPS, FRAMES, strict=True))
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Write a detector that sees everything, and one that misses what is dim."""
+    folder = tmp_path_factory.mktemp('models')
+    write_blobs(folder / 'keen')
+    write_blobs(folder / 'shy', shyness=4.0)
+    return {name: folder / name for name in ('keen', 'shy')}
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    return write_labelled_bag(tmp_path / 'bag', STAMPS, LABELS, pictures=PICTURES)
+
+
+def run(recording: Path, models: list[Path], **options: Any) -> Evaluation:
+    options = {'engine': ENGINE, 'timing': False, **options}
+    return evaluate(recording, models, **options)
+
+
+# Figures that are known
+
+
+def test_what_is_drawn_is_what_is_said(bag: Path, models: dict[str, Path]) -> None:
+    evaluation = run(bag, list(models.values()), ground_truth='/truth')
+    assert (evaluation.frames, evaluation.labelled, evaluation.exit_status) == (6, 6, 0)
+    assert evaluation.topic == '/camera/image'
+    assert evaluation.class_names == ('person', 'dog')
+    keen, shy = evaluation.figures['keen'], evaluation.figures['shy']
+    # Six people found and one seen where there is none, with the score of five that are right:
+    # it comes in the last frame, after those. Precision is 1 for the first five, 6/7 for the dim.
+    person = (84 + 17 * 6 / 7) / 101
+    assert keen.per_class['person']['ap50'] == pytest.approx(person)
+    assert keen.per_class['dog'] == {'ap': 1, 'ap50': 1, 'objects': 4}
+    assert keen.values['ap50'] == pytest.approx((person + 1) / 2)
+    assert keen.errors == ErrorCounts(objects=10, detections=11, correct=10, false=1)
+    assert keen.values['precision'] == pytest.approx(10 / 11)
+    assert keen.values['recall'] == 1
+    assert keen.frame_errors[5].false == 1 and keen.frame_errors[0].mistakes == 0
+    # The dim one is below the threshold: 5 of 6 found, at the recalls up to 0.83.
+    assert shy.per_class['person']['ap50'] == pytest.approx(84 / 101)
+    assert shy.errors == ErrorCounts(objects=10, detections=10, correct=9, missed=1, false=1)
+    dim = evaluation.runs[0].results[4].detections
+    assert dim.scores[0] == pytest.approx(score_of(DIM), abs=1e-4)
+    difference, = (one for one in evaluation.differences if one.key == 'recall')
+    assert (difference.first, difference.second) == ('keen', 'shy')
+    assert difference.value == pytest.approx(-0.1)
+
+
+def test_order_and_repetition_do_not_matter(bag: Path, models: dict[str, Path]) -> None:
+    keen, shy = models.values()
+    first = run(bag, [keen, shy], ground_truth='/truth').to_json()
+    again = run(bag, [keen, shy], ground_truth='/truth').to_json()
+    turned = run(bag, [shy, keen], ground_truth='/truth').to_json()
+    alone = run(bag, [shy], ground_truth='/truth').to_json()
+    for one in (first, again, turned):
+        del one['recording']['read_ms']
+    assert first == again
+    assert first['models'] == turned['models']
+    assert list(turned['models']) == ['shy', 'keen']
+    assert alone['models']['shy'] == first['models']['shy']
+
+
+def test_every_kind_of_recording_and_of_labels_gives_the_same(
+        bag: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    keen = models['keen']
+    expected = run(bag, [keen], ground_truth='/truth').figures['keen'].values
+    folder = write_pictures(tmp_path / 'pictures', FRAMES)
+    names = sorted(path.name for path in folder.iterdir())
+    boxes = [[(name, *box) for name, box, _ in LABELS[stamp]] for stamp in STAMPS]
+    annotations = [
+        {'image_id': place, 'category_id': ('person', 'dog').index(name),
+         'bbox': [x - w / 2, y - h / 2, w, h]}
+        for place, rows in enumerate(boxes) for name, x, y, w, h in rows]
+    (tmp_path / 'coco.json').write_text(json.dumps({
+        'images': [{'id': place, 'file_name': name} for place, name in enumerate(names)],
+        'categories': [{'id': 0, 'name': 'person'}, {'id': 1, 'name': 'dog'}],
+        'annotations': annotations}))
+    (tmp_path / 'yolo').mkdir()
+    (tmp_path / 'yolo' / 'classes.txt').write_text('person\ndog\n')
+    for name, rows in zip(names, boxes, strict=True):
+        (tmp_path / 'yolo' / name).with_suffix('.txt').write_text(''.join(
+            f'{("person", "dog").index(kind)} {x / 64} {y / 32} {w / 64} {h / 32}\n'
+            for kind, x, y, w, h in rows))
+    (tmp_path / 'gt.txt').write_text(''.join(
+        f'{number},{identity},{x - w / 2},{y - h / 2},{w},{h},1,0,0,0\n'
+        for number, rows in enumerate(boxes, 1)
+        for identity, (kind, x, y, w, h) in enumerate(rows) if kind == 'person'))
+    for recording, truth in ((folder, 'coco.json'), (folder, 'yolo'), (bag, 'yolo')):
+        result = run(recording, [keen], ground_truth=tmp_path / truth)
+        assert result.figures['keen'].values == pytest.approx(expected), truth
+    for recording in (folder, bag):
+        result = run(recording, [keen], ground_truth=tmp_path / 'gt.txt')
+        assert result.class_names == ('person',)
+        assert result.figures['keen'].values['ap50'] == pytest.approx((84 + 17 * 6 / 7) / 101)
+        assert any('keen knows 1 classes more, which are not judged: dog' in note
+                   for note in result.notes)
+
+
+def test_frames_without_labels_are_not_judged(models: dict[str, Path], tmp_path: Path) -> None:
+    labels = {stamp: LABELS[stamp] for stamp in STAMPS[:2]}
+    path = write_labelled_bag(tmp_path / 'bag', STAMPS, labels, pictures=PICTURES)
+    result = run(path, [models['keen']], ground_truth='/truth')
+    assert (result.frames, result.labelled) == (6, 2)
+    assert result.figures['keen'].errors == ErrorCounts(objects=4, detections=4, correct=4)
+    assert result.exit_status == 0
+
+
+def test_reference_is_agreement_and_never_accuracy(bag: Path, models: dict[str, Path]) -> None:
+    result = run(bag, list(models.values()), reference=models['keen'])
+    assert result.truth is not None and result.truth.agreement
+    assert result.truth.source.startswith('keen (')
+    keen, shy = result.figures['keen'].values, result.figures['shy'].values
+    assert keen[f'{AGREEMENT}ap'] == 1
+    assert shy[f'{AGREEMENT}recall'] == pytest.approx(10 / 11)
+    written = result.to_json()['models']['keen']
+    assert written['ap'] is None and 'reference' in written['unavailable']['ap']
+    assert written['per_class']['dog'] == {
+        f'{AGREEMENT}ap': 1.0, f'{AGREEMENT}ap50': 1.0, 'objects': 4.0}
+
+
+def test_without_truth_there_is_no_accuracy(bag: Path, models: dict[str, Path]) -> None:
+    result = run(bag, [models['keen']])
+    figures = result.figures['keen']
+    assert result.truth is None and result.labelled == 0 and figures.errors is None
+    assert 'ap' not in figures.values
+    assert figures.unavailable['ap'] == 'there is neither ground truth nor a reference'
+
+
+def test_models_are_judged_on_the_classes_that_all_have(bag: Path, tmp_path: Path) -> None:
+    write_blobs(tmp_path / 'both')
+    write_blobs(tmp_path / 'people', class_names=('person', 'cat'))
+    write_blobs(tmp_path / 'other', class_names=('cat', 'bird'))
+    result = run(bag, [tmp_path / 'both', tmp_path / 'people'], ground_truth='/truth')
+    assert result.class_names == ('person',)
+    assert result.figures['both'].values['ap'] == result.figures['people'].values['ap']
+    assert any('not judged, since not every model has them: dog' in note for note in result.notes)
+    with pytest.raises(GroundTruthError, match='shares no class with every model; it has person, '
+                       'dog, the models have other: cat, bird'):
+        run(bag, [tmp_path / 'other'], ground_truth='/truth')
+
+
+def test_names_of_models_are_their_own(models: dict[str, Path], tmp_path: Path) -> None:
+    for place, shyness in (('a', 0.0), ('b', 1.0)):
+        write_blobs(tmp_path / place / 'same', shyness=shyness)
+    names = module.model_names([tmp_path / 'a' / 'same', models['shy'], tmp_path / 'b' / 'same'])
+    assert names[1] == 'shy'
+    assert len(set(names)) == 3 and all(name.startswith('same@') for name in names[::2])
+    with pytest.raises(ValueError, match='given twice'):
+        module.model_names([models['shy'], models['shy']])
+
+
+def test_corruption_is_what_the_models_see_and_not_the_reference(
+        bag: Path, models: dict[str, Path]) -> None:
+    seen = []
+
+    class Darken(Corruption):
+        def image(self, image: np.ndarray, index: int) -> np.ndarray:
+            seen.append(index)
+            return np.zeros_like(image) if index == 0 else image
+
+    result = run(bag, [models['keen']], reference=models['keen'], corruption=Darken(1))
+    assert seen == list(range(6))
+    assert result.figures['keen'].frame_errors[0] == ErrorCounts(objects=2, missed=2)
+    assert result.figures['keen'].frame_errors[1].mistakes == 0
+
+
+def test_frames_that_freeze_or_are_lost_are_judged_by_what_the_robot_still_has(
+        bag: Path, models: dict[str, Path]) -> None:
+    class Frozen(Corruption):
+        def frame(self, index: int) -> int:
+            return min(index, 2)
+
+    class Lost(Corruption):
+        def frame(self, index: int) -> int | None:
+            return None if index in (0, 3, 4, 5) else index
+
+    clean, frozen, lost = (
+        run(bag, [models['keen']], corruption=corruption).runs[0].results
+        for corruption in (None, Frozen(1), Lost(1)))
+    assert len(clean) == len(frozen) == len(lost) == 6
+    for index in (3, 4, 5):
+        assert np.array_equal(frozen[index].detections.boxes, clean[2].detections.boxes)
+        assert np.array_equal(lost[index].detections.boxes, clean[2].detections.boxes)
+    assert len(lost[0].detections) == 0
+
+
+def test_truth_moves_with_the_camera(bag: Path, models: dict[str, Path]) -> None:
+    class Shifted(Corruption):
+        def view(self, index: int, width: int, height: int) -> np.ndarray:
+            return np.array([[1.0, 0, 3], [0, 1, 0]])
+
+    clean = run(bag, [models['keen']], reference=models['keen']).truth
+    moved = run(bag, [models['keen']], reference=models['keen'], corruption=Shifted(1)).truth
+    assert np.allclose(moved.frames[0].boxes[:, 1], clean.frames[0].boxes[:, 1])
+    assert np.allclose(moved.frames[0].boxes[:, 0], clean.frames[0].boxes[:, 0] + 3)
+
+
+def test_intervals_and_differences(models: dict[str, Path], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frames = [[(1, 1, PERSON, int(random.choice([BRIGHT, DIM])))] for _ in range(60)]
+    folder = write_pictures(tmp_path / 'pictures', frames)
+    truth = tmp_path / 'gt.txt'
+    x1, y1, x2, y2 = box_of(1, 1)
+    truth.write_text(''.join(
+        f'{number},1,{x1},{y1},{x2 - x1},{y2 - y1},1\n' for number in range(1, 61)))
+    result = run(folder, list(models.values()), ground_truth=truth,
+                 settings=Settings(block=1, seed=3))
+    found = sum(blobs[0][3] == BRIGHT for blobs in frames) / 60
+    shy = result.figures['shy']
+    assert shy.values['recall'] == pytest.approx(found)
+    interval = shy.intervals['recall']
+    error = 1.96 * np.sqrt(found * (1 - found) / 60)
+    assert interval.low == pytest.approx(found - error, abs=0.02)
+    assert interval.high == pytest.approx(found + error, abs=0.02)
+    differences = {one.key: one for one in result.differences}
+    assert differences['recall'].value == pytest.approx(found - 1)
+    between = differences['recall'].interval
+    assert between is not None and between.high < 0  # keen finds all, in every draw
+    assert between.high - between.low == pytest.approx(interval.high - interval.low)
+    ap = differences['ap50'].interval
+    assert ap is not None and ap.low < differences['ap50'].value < ap.high < 0
+    plain = run(folder, [models['shy']], ground_truth=truth, settings=Settings(draws=0))
+    assert not plain.figures['shy'].intervals
+
+
+# Latency, memory, energy
+
+
+def test_timing(bag: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'measured_energy', lambda *_: {})
+    values = run(bag, list(models.values()), timing=True).figures['keen'].values
+    mean = values['latency_mean_ms']
+    assert 0 < values['latency_p50_ms'] <= values['latency_p95_ms'] <= values['latency_p99_ms']
+    assert values['latency_p99_ms'] <= values['latency_max_ms']
+    assert values['throughput_hz'] == pytest.approx(1000 / mean)
+    for stage in ('preprocess', 'inference', 'postprocess'):
+        assert 0 < values[f'latency_{stage}_p50_ms'] < values['latency_max_ms']
+    assert values['memory_mb'] > 20
+
+
+def test_memory_is_of_a_process_of_its_own(models: dict[str, Path], tmp_path: Path) -> None:
+    ballast = np.ones(60_000_000)  # of this process, and not to be counted
+    small = measure_memory(models['keen'], ENGINE)
+    assert isinstance(small, float)
+    assert 20e6 < small < ballast.nbytes
+    failed = measure_memory(tmp_path, ENGINE)
+    assert isinstance(failed, Unavailable)
+    assert 'is not a model bundle' in failed.reason
+
+
+class Counter(Meter):
+    """A meter that counts 12 W while busy and 4 W while quiet."""
+
+    def __init__(self) -> None:
+        super().__init__(MeterInfo('fake', 'VIN', Scope.MODULE, 'all', 0.001, COUNTED, ()))
+        self.watts = 4.0
+        self._last = time.monotonic()
+        self._energy = 0.0
+        self._updates = 0
+
+    def read(self) -> Reading:
+        now = time.monotonic()
+        self._energy += self.watts * (now - self._last)
+        self._last = now
+        self._updates += 1
+        return Reading(self._energy, self.watts, now, self._updates, 0)
+
+
+def test_energy_is_measured_one_model_after_the_other(
+        models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, 'QUIET_SECONDS', 1.1)
+    monkeypatch.setattr(cost, 'BUSY_SECONDS', 1.1)
+    meter = Counter()
+    order = []
+
+    class Watched(Detector):
+        def detect(self, image: Any) -> Any:
+            order.append(self.bundle.card.name)
+            meter.watts = 12.0
+            time.sleep(0.02)
+            return super().detect(image)
+
+    detectors = {name: Watched(module.read_bundle(folder), threads=1)
+                 for name, folder in models.items()}
+    results = measured_energy(detectors, [draw_blobs([])], meter)
+    for result in results.values():
+        assert isinstance(result, EnergyPerFrame)
+        assert result.joules == pytest.approx(12 * result.seconds / result.frames, rel=0.05)
+        assert result.idle is not None and result.idle.watts == pytest.approx(4, rel=0.02)
+        assert result.joules_above_idle == pytest.approx(result.joules * 8 / 12, rel=0.05)
+    assert sorted(order) == order  # keen before shy, never in turns
+
+
+def test_without_a_meter_energy_is_unavailable(
+        models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, 'best', lambda _: None)
+    result = measured_energy({'keen': Detector(module.read_bundle(models['keen']))}, [])
+    assert 'no meter' in str(result['keen'])
+
+
+def test_modelled_energy_comes_from_the_card_or_is_counted(
+        models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = module.read_bundle(models['keen'])
+    nothing = modelled_energy(bundle, 'eyeriss_65nm')
+    assert not nothing.values and nothing.reason.startswith('the card has no account for eyeriss')
+    account = {'total': {'energy_mac': 1e9, 'energy_uj': None, 'macs': 5}, 'word_bits': 16}
+    stated = replace(bundle, card=replace(bundle.card, energy={'eyeriss_65nm': account}))
+    energy = modelled_energy(stated, 'eyeriss_65nm')
+    assert energy.values == {'energy_mac': 1e9, 'macs': 5.0}
+    assert energy.source == "modelled for eyeriss_65nm, 16-bit words, the bundle's card"
+    assert 'no account for jetson' in modelled_energy(stated, 'jetson').reason
+    monkeypatch.setattr(cost.importlib.util, 'find_spec', lambda _: None)
+    assert 'torch, which would count it, is not installed' in modelled_energy(
+        bundle, 'eyeriss_65nm').reason
+    broken = replace(bundle, card=replace(bundle.card, energy={'eyeriss_65nm': {'total': 3}}))
+    assert 'no total.energy_mac' in modelled_energy(broken, 'eyeriss_65nm').reason
+
+
+def test_what_is_counted_is_what_the_card_of_the_shipped_model_says() -> None:
+    pytest.importorskip('torch')
+    bundle = module.read_bundle(COMMITTED)
+    stated = modelled_energy(bundle, 'eyeriss_65nm')
+    counted = modelled_energy(
+        replace(bundle, card=replace(bundle.card, energy={})), 'eyeriss_65nm')
+    assert stated.source.endswith("the bundle's card")
+    assert counted.source.endswith('counted for this evaluation')
+    assert counted.values == pytest.approx(stated.values)
+    assert counted.values['macs'] == 2_090_083_840
+    assert counted.values['energy_mac'] > counted.values['macs']
+    assert counted.account is not None and counted.account['layers']
+
+
+# Bad input
+
+
+def test_an_image_in_the_middle_that_does_not_decode(
+        models: dict[str, Path], tmp_path: Path) -> None:
+    path = write_labelled_bag(
+        tmp_path / 'bag', STAMPS, LABELS, pictures=PICTURES, raw={STAMPS[2]: b'no picture'})
+    result = run(path, [models['keen']], ground_truth='/truth')
+    assert (result.frames, result.labelled, result.not_evaluated) == (5, 5, 1)
+    trouble, = result.troubles
+    assert trouble.index == 2
+    assert trouble.reason.startswith(f'{path}: /camera/image: image 3: ')
+    assert result.exit_status == 1
+    assert result.figures['keen'].errors == ErrorCounts(
+        objects=8, detections=9, correct=8, false=1)
+    written = result.to_json()
+    assert written['recording']['not_evaluated'] == 1 and not written['complete']
+    assert written['troubles'] == [{'index': 2, 'reason': trouble.reason}]
+
+
+def test_stamps_that_go_back(models: dict[str, Path], tmp_path: Path) -> None:
+    stamps = [STAMPS[place] for place in (0, 2, 1, 3, 5, 4)]
+    path = write_labelled_bag(tmp_path / 'bag', stamps, LABELS, pictures=PICTURES)
+    result = run(path, [models['keen']], ground_truth='/truth')
+    assert result.labelled == 6 and result.exit_status == 1 and not result.troubles
+    warning, = result.warnings
+    assert warning == (
+        f'{path}: /camera/image: image 3: its stamp is older than that of the image before; so '
+        'are the stamps of 2 images in all')
+    assert result.figures['keen'].values['recall'] == 1
+
+
+def test_a_bag_that_was_cut(models: dict[str, Path], tmp_path: Path) -> None:
+    stamps = list(range(100, 8100, 100))
+    path = write_labelled_bag(
+        tmp_path / 'bag', stamps, {stamp: LABELS[STAMPS[0]] for stamp in stamps},
+        pictures=dict.fromkeys(stamps, FRAMES[0]))
+    file = rechunk(path / 'bag.mcap', 4000)
+    file.write_bytes(file.read_bytes()[:file.stat().st_size // 2])
+    result = run(path, [models['keen']], ground_truth='/truth')
+    assert 0 < result.frames < 80
+    assert result.labelled in (result.frames, result.frames - 1)
+    assert result.exit_status == 1
+    trouble, = result.troubles
+    assert trouble.index == result.frames
+    assert f'cannot be read after message {result.frames}' in trouble.reason
+    assert any(str(file) in warning for warning in result.warnings)
+    assert result.figures['keen'].values['ap50'] == 1
+
+
+def test_metadata_that_is_missing(bag: Path, models: dict[str, Path]) -> None:
+    (bag / 'metadata.yaml').unlink()
+    result = run(bag, [models['keen']], ground_truth='/truth')
+    assert result.labelled == 6 and result.exit_status == 1
+    assert any('metadata.yaml is missing' in warning for warning in result.warnings)
+
+
+def test_truth_that_matches_no_frame(models: dict[str, Path], tmp_path: Path) -> None:
+    path = write_labelled_bag(tmp_path / 'bag', STAMPS, {}, pictures=PICTURES)
+    pictures = write_pictures(tmp_path / 'pictures', FRAMES)
+    coco = tmp_path / 'coco.json'
+    coco.write_text(json.dumps({
+        'images': [{'id': 1, 'file_name': 'other.jpg'}], 'annotations': [],
+        'categories': [{'id': 1, 'name': 'person'}]}))
+    with pytest.raises(GroundTruthError) as caught:
+        run(pictures, [models['keen']], ground_truth=coco)
+    assert str(caught.value) == (
+        f"{coco}: matches no frame of {pictures}; it labels file names such as 'other.jpg', the "
+        "recording has file names such as 'frame001.png'")
+    (tmp_path / 'gt.txt').write_text('100,1,0,0,5,5,1\n')
+    with pytest.raises(GroundTruthError, match='it labels frames 100 to 100, the recording has '
+                       'frames from 1'):
+        run(path, [models['keen']], ground_truth=tmp_path / 'gt.txt')
+    # A topic whose stamps are those of another camera.
+    later = write_labelled_bag(
+        tmp_path / 'later', [7], {7: LABELS[STAMPS[0]]}, truth_delay=1)
+    with pytest.raises(GroundTruthError, match=r'/truth: matches no frame of .*later; it labels '
+                       r'stamps such as 0.000000008 s, the recording has stamps such as '
+                       r'0.000000007 s'):
+        run(later, [models['keen']], ground_truth='/truth')
+
+
+def test_labels_of_frames_that_are_not_there_are_counted(
+        bag: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / 'gt.txt').write_text('5,1,0,0,5,5,1\n9,1,0,0,5,5,1\n')
+    result = run(bag, [models['keen']], ground_truth=tmp_path / 'gt.txt')
+    assert result.labelled == 2
+    assert any('3 of 5 labelled frames are not among' in note for note in result.notes)
+
+
+def test_a_recording_without_one_good_image(models: dict[str, Path], tmp_path: Path) -> None:
+    path = write_labelled_bag(tmp_path / 'bag', [1, 2], {}, raw={1: b'x', 2: b'y'})
+    with pytest.raises(RecordingError, match='bag: not one image could be evaluated; .*image 1'):
+        run(path, [models['keen']])
+
+
+# How it is done
+
+
+def test_a_frame_is_decoded_once_and_not_kept(
+        models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_pictures(tmp_path / 'pictures', FRAMES * 8)
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Watch(Corruption):
+        def image(self, image: np.ndarray, index: int) -> np.ndarray:
+            nonlocal most
+            copy = image.copy()
+            alive.append(weakref.ref(copy))
+            most = max(most, sum(one() is not None for one in alive))
+            return copy
+
+    progress: list[tuple[int, int | None]] = []
+    result = run(folder, list(models.values()), corruption=Watch(1),
+                 progress=lambda done, total: progress.append((done, total)))
+    assert result.frames == 48 == len(alive)
+    assert most <= 2  # this one, and the one before until its name is given away
+    assert progress == [(number, 48) for number in range(1, 49)]
+
+
+def test_digest_is_that_of_sha256sum(bag: Path, tmp_path: Path) -> None:
+    file = bag / 'bag.mcap'
+    assert digest_of(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+    printed = subprocess.run(
+        'LC_ALL=C sha256sum * | sha256sum', shell=True, cwd=bag, check=True, capture_output=True,
+        text=True).stdout
+    assert digest_of(bag) == printed.split()[0]
+    before = digest_of(bag)
+    file.write_bytes(file.read_bytes() + b' ')
+    assert digest_of(bag) != before
+
+
+def test_settings_that_cannot_be() -> None:
+    for wrong in ({'score_threshold': 0.5}, {'score_threshold': 0.0}, {'operating_point': 1.0},
+                  {'draws': -1}, {'block': 0}):
+        with pytest.raises(ValueError):
+            Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_words_that_contradict(bag: Path, models: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match='one model or more'):
+        run(bag, [])
+    with pytest.raises(ValueError, match='not both'):
+        run(bag, [models['keen']], ground_truth='/truth', reference=models['keen'])
+
+
+# The command
+
+
+@pytest.fixture
+def command(bag: Path, models: dict[str, Path], tmp_path: Path) -> Callable[..., int]:
+    def run(*words: str, recording: Path = bag) -> int:
+        return main(['evaluate', str(recording), '--model', str(models['keen']), '--no-timing',
+                     '--json', str(tmp_path / 'out.json'), *words])
+    return run
+
+
+def test_command(
+        command: Callable[..., int], models: dict[str, Path], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert command('--ground-truth', '/truth', '--model', str(models['shy']),
+                   '--require', 'recall>=0.9', '--require', 'keen:recall>=1') == 0
+    out, err = capsys.readouterr()
+    assert 'bag /camera/image: 6 frames evaluated, 6 judged, 0 not evaluated' in out
+    assert 'keen: of 10 objects 10 found, 0 missed; 1 false' in out
+    assert not err
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert list(written['models']) == ['keen', 'shy']
+    assert written['models']['shy']['recall'] == pytest.approx(0.9)
+    assert written['requirements'] == ['recall>=0.9', 'keen:recall>=1']
+    assert written['requirements_not_met'] == []
+    assert len(written['recording']['digest']) == 64
+    assert len(written['models']['keen']['precision_recall']['person']) == 101
+
+
+def test_a_requirement_that_is_not_met(
+        command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command('--ground-truth', '/truth', '--require', 'precision>=0.95',
+                   '--require', 'recall>=0.5', '--require', 'latency_p99_ms<=1e9') == 1
+    assert capsys.readouterr().err.splitlines() == [
+        'requirement not met: precision>=0.95: keen has precision 0.909091',
+        'requirement not met: latency_p99_ms<=1e9: keen has latency_p99_ms unavailable (timing '
+        'was not asked for)']
+
+
+@pytest.mark.parametrize(('words', 'reason'), [
+    (['--require', 'map>=1'], "there is no figure 'map'; there are ap, ap50"),
+    (['--require', 'ap50=1'], 'must be like ap50>=0.9'),
+    (['--json', '/absent/out.json'], 'cannot be written'),
+    (['--hardware', 'abacus'], "no hardware profile 'abacus'"),
+    (['--ground-truth', 'x', '--reference', 'y'], 'not allowed with argument'),
+    (['--block', '0'], 'above 0'), (['--score-threshold', '2'], 'between 0 and 1')])
+def test_wrong_words(
+        words: list[str], reason: str, command: Callable[..., int],
+        capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(*words)
+    assert caught.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('words', 'reason'), [
+    (['--require', 'other:ap>=1'], "there is no model 'other'; there are keen"),
+    (['--score-threshold', '0.5'], 'must be above 0 and at most the operating point')])
+def test_words_that_are_wrong_together(
+        words: list[str], reason: str, command: Callable[..., int],
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*words) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_jobs_that_fail_say_why(
+        command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command('--ground-truth', '/turth') == 1
+    assert 'topics of vision_msgs/msg/Detection2DArray: /truth' in capsys.readouterr().err
+    assert command(recording=tmp_path / 'absent.mcap') == 1
+    assert 'absent.mcap: there is no such file' in capsys.readouterr().err
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_a_bad_recording_is_evaluated_and_told(
+        command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labelled_bag(
+        tmp_path / 'bad', STAMPS, LABELS, pictures=PICTURES,
+        raw={stamp: b'no picture' for stamp in STAMPS[1:3]})
+    assert command('--ground-truth', '/truth', recording=path) == 1
+    out, err = capsys.readouterr()
+    assert '4 frames evaluated, 4 judged, 2 not evaluated' in out
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f'not evaluated: {path}: /camera/image: image 2: ')
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert written['recording']['not_evaluated'] == 2 and written['models']['keen']['recall'] == 1
+
+
+def test_every_key_is_in_the_documentation(bag: Path, models: dict[str, Path]) -> None:
+    text = (ROOT / 'docs' / 'evaluation.md').read_text()
+    for key in KEYS:
+        if not key.startswith(AGREEMENT):
+            assert f'`{key}`' in text, key
+    written = run(bag, [models['keen']], ground_truth='/truth').to_json()
+    for key in {*written, *written['models']['keen'], *written['recording']} - set(KEYS):
+        assert f'`{key}`' in text, key
