@@ -36,7 +36,6 @@ import cv2
 import numpy as np
 
 from prune_perception import __version__
-from prune_perception.calibration.machine import machine_name
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import (
     dds_environment,
@@ -46,6 +45,7 @@ from prune_perception.node_process import (
     stop,
 )
 from prune_perception.resources import find_resource
+from prune_perception.runtime.machine import machine_name
 
 SIZES = {'640x480': (640, 480), '1920x1080': (1920, 1080)}
 GOALS_MS = {'640x480': 3.0, '1920x1080': 8.0}  # for raw images

@@ -139,10 +139,12 @@ a { color: inherit; }
 .bar { display: flex; height: 1rem; }
 .bar i { display: block; height: 100%; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: separate; border-spacing: 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .88rem;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .25rem .6rem; text-align: right; vertical-align: top;
-  border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .6rem; text-align: right; vertical-align: top; }
+tbody th, tbody td { border-top: 1px solid var(--line); }
+tbody tr:last-child > * { border-bottom: 1px solid var(--line); }
 th { font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tbody th { font-weight: 400; vertical-align: top; min-width: 7.5rem; }

@@ -30,7 +30,6 @@ from prune_perception.calibration.features import Features, features
 from prune_perception.calibration.fit import fit_energy, fit_time, Observation
 from prune_perception.calibration.graphs import block_model
 from prune_perception.calibration.grid import grid, held_back
-from prune_perception.calibration.machine import machine_name
 from prune_perception.calibration.sessions import open_session, random_feeds
 from prune_perception.cli import calibrate as verb
 from prune_perception.cli.main import main
@@ -48,6 +47,7 @@ from prune_perception.energy.meters import (
 from prune_perception.energy.model import layer_cost
 from prune_perception.energy.shapes import ConvolutionShape, MovementShape
 from prune_perception.runtime.engines import EngineError, EngineOptions
+from prune_perception.runtime.machine import machine_name
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'benchmarks'))
 from simulated_machine import BOARD, PC, SimulatedMachine, Truth

@@ -18,7 +18,6 @@ from prune_perception.calibration.features import features
 from prune_perception.calibration.fit import EnergyFit, Errors, fit_energy, fit_time, TimeFit
 from prune_perception.calibration.graphs import block_model
 from prune_perception.calibration.grid import Block, grid, held_back
-from prune_perception.calibration.machine import machine_name
 from prune_perception.calibration.measurement import (
     measure,
     Measurements,
@@ -35,6 +34,7 @@ from prune_perception.energy.hardware import (
 )
 from prune_perception.energy.meters import best, Discovery, Meter, MeterError, MeterInfo, Scope
 from prune_perception.runtime.engines import EngineOptions
+from prune_perception.runtime.machine import machine_name
 
 SCHEMA = 1
 ROUNDS = 5

@@ -12,11 +12,11 @@ import numpy as np
 
 from prune_perception.bundle import Bundle, GRAPH
 from prune_perception.calibration import CalibrationError
-from prune_perception.calibration.machine import machine_name
 from prune_perception.calibration.node_names import number_graph, NumberedGraph
 from prune_perception.calibration.sessions import NodeTime, open_session
 from prune_perception.energy.layer_times import LayerTimes
 from prune_perception.runtime.engines import create_engine, EngineOptions
+from prune_perception.runtime.machine import machine_name
 
 RUNS = 30
 _WARM_UP = 5

@@ -30,6 +30,7 @@ _ROWS = (
     ('ap', 4, 'AP'), ('ap50', 4, 'AP50'), ('ap75', 4, 'AP75'), ('ar_100', 4, 'AR'),
     ('precision', 4, 'precision'), ('recall', 4, 'recall'),
     ('latency_p50_ms', 2, 'latency p50 (ms)'), ('latency_p99_ms', 2, 'latency p99 (ms)'),
+    ('streaming_ap50', 4, 'streaming AP50'), ('realtime_age_p99_ms', 1, 'age p99 (ms)'),
     ('throughput_hz', 1, 'throughput (Hz)'), ('memory_mb', 1, 'memory (MB)'),
     ('energy_mac', 0, 'modelled energy (MAC)'), ('energy_j', 3, 'measured energy (J)'))
 
@@ -79,23 +80,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--require', type=_requirement, action='append', default=[], metavar='BOUND',
         help='such as "ap50>=0.9", or "model:latency_p99_ms<=40"; a figure that does not meet '
         'it makes the exit status 1')
+    parser.add_argument(
+        '--realtime', action='store_true', help='also play the recording to the node itself, over '
+        'DDS, and report what a robot would have had')
+    parser.add_argument(
+        '--rate', type=_rate, default=1.0, metavar='TIMES',
+        help='for --realtime: faster than recorded (%(default)s)')
+    parser.add_argument(
+        '--corruptions', nargs='*', default=None, metavar='NAME', help='also under bad weather, '
+        'bad light and bad cameras: these, or all without a NAME')
+    parser.add_argument(
+        '--severity', type=int, nargs='+', choices=range(1, 6), default=[1, 2, 3, 4, 5],
+        metavar='1-5', help='for --corruptions (all five)')
     parser.add_argument('--json', type=_output, metavar='FILE', help='write the figures there')
+    parser.add_argument('--html', type=_output, metavar='FILE', help='write them as a page')
+    parser.add_argument(
+        '--bag-out', type=Path, metavar='FOLDER',
+        help='write detections and annotated images as a bag')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print, write and return the exit status."""
     # OpenCV and the engines take a second that a mistaken word need not wait for.
-    from prune_perception.evaluation.evaluation import (
-        evaluate,
-        GroundTruthError,
-        model_names,
-        Settings,
-    )
+    from prune_perception.evaluation.corruptions import CORRUPTIONS, create_corruption
+    from prune_perception.evaluation.detections_bag import DetectionsBagError
+    from prune_perception.evaluation.evaluation import GroundTruthError, model_names, Settings
+    from prune_perception.evaluation.job import do, Job
     from prune_perception.evaluation.metrics import MetricsError
+    from prune_perception.evaluation.realtime import RealtimeError
     from prune_perception.evaluation.requirements import check_models, failures
+    from prune_perception.evaluation.robustness import as_plain
     models = [find_model(name) for name in arguments.models]
     reference = None if arguments.reference is None else find_model(arguments.reference)
+    corruptions = arguments.corruptions
+    if corruptions is not None and not corruptions:
+        corruptions = list(CORRUPTIONS)
     try:
+        for name in corruptions or ():
+            create_corruption(name, 1)
         check_models(arguments.require, model_names(models))
         settings = Settings(
             arguments.score_threshold, arguments.operating_point, arguments.bootstrap,
@@ -105,23 +127,31 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         with _progress() as progress:
-            evaluation = evaluate(
+            outcome = do(Job(
                 arguments.recording, models, topic=arguments.topic,
                 ground_truth=arguments.ground_truth, truth_class=arguments.truth_class,
                 reference=reference, engine=EngineOptions(
                     arguments.engine, arguments.threads, arguments.precision),
-                settings=settings, timing=not arguments.no_timing, progress=progress,
-                command=shlex.join(['prune-perception', *sys.argv[1:]]))
-    except (GroundTruthError, MetricsError) as error:
+                settings=settings, timing=not arguments.no_timing, realtime=arguments.realtime,
+                rate=arguments.rate, corruptions=corruptions or (),
+                severities=sorted(set(arguments.severity)), bag_out=arguments.bag_out,
+                html=arguments.html, command=shlex.join(['prune-perception', *sys.argv[1:]])),
+                progress)
+    except (GroundTruthError, MetricsError, RealtimeError, DetectionsBagError) as error:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 1
+    evaluation = outcome.evaluation
     failed = failures(arguments.require, evaluation.figures)
     _print(evaluation)
     if arguments.json:
+        content = as_json(evaluation, arguments.require, failed)
+        if outcome.corrupted is not None:
+            content['corruptions'] = as_plain(outcome.corrupted)
         arguments.json.write_text(
-            json.dumps(as_json(evaluation, arguments.require, failed), indent=2, allow_nan=False)
-            + '\n', encoding='utf-8')
-        print(f'wrote {arguments.json}')
+            json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8')
+    for path in (arguments.json, arguments.html, arguments.bag_out):
+        if path:
+            print(f'wrote {path}')
     for kind, lines in (
             ('not evaluated', [trouble.reason for trouble in evaluation.troubles]),
             ('warning', list(evaluation.warnings)),
@@ -217,6 +247,16 @@ def _profile(text: str) -> str:
     except ProfileError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.01 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0.01 to 100')
+    return value
 
 
 def _whole(text: str) -> int:

@@ -9,8 +9,14 @@ Judge detectors on a recording, before the robot drives.
 ``ground_truth``          reads it: COCO, MOTChallenge, YOLO, ``Detection2DArray`` in a bag
 ``runs``                  what a detector made of the frames: the value types
 ``replay``                runs detectors over a recording, frame by frame
-``metrics``               average precision and its kin, error types, intervals
+``figures``               what an evaluation says: the value types, and every figure's name
+``metrics``               average precision and its kin
+``errors``                kinds of mistakes
+``intervals``             how sure a figure is: bootstrap over blocks of frames
+``cost``                  energy, modelled and measured
+``memory``                what a detector alone takes
 ``corruptions``           bad weather, bad light, bad cameras
+``robustness``            how the figures fall under them
 ``realtime``              what the robot would have seen: the same over DDS, at the bag's pace
 ``evaluation``            all of it for one recording: from words to figures
 ``spread``                many recordings over processes or a Dask cluster

@@ -23,6 +23,7 @@ draw over an image: one colour a model, all models over one image.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 import re
 import shutil
@@ -45,8 +46,9 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from prune_perception.detections import Detections
+from prune_perception.evaluation.figures import Evaluation
 from prune_perception.evaluation.vision_types import vision_typestore
-from prune_perception.frames.recording import Frame
+from prune_perception.frames.recording import Frame, open_recording, RecordingError
 from prune_perception.runtime.drawing import draw
 
 __all__ = ['DetectionsBag', 'DetectionsBagError', 'IMAGE_TOPIC', 'topic_name']
@@ -110,7 +112,7 @@ class DetectionsBag:
         self._connections: dict[str, Connection] = {}
         self._writer: Writer | None = None
         self._partial: Path | None = None
-        _refuse_existing(self.path)
+        refuse_existing(self.path)
         models: dict[str, str] = {}
         for model in self._class_names:
             other = models.setdefault(topic_name(model), model)
@@ -121,7 +123,7 @@ class DetectionsBag:
 
     def __enter__(self) -> Self:
         """Begin the bag beside its place."""
-        _refuse_existing(self.path)
+        refuse_existing(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._partial = Path(tempfile.mkdtemp(
@@ -191,7 +193,7 @@ class DetectionsBag:
                     raise reason
                 return
             writer.__exit__(None, None, None)
-            _refuse_existing(self.path)
+            refuse_existing(self.path)
             (partial / self.path.name).rename(self.path)
         except OSError as failure:
             raise self._failure(failure) from failure
@@ -286,7 +288,34 @@ class DetectionsBag:
             points=points, outline_colors=[])
 
 
-def _refuse_existing(path: Path) -> None:
+def write_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """
+    Write what detectors found in a recording, with its images, as a bag.
+
+    Detections are those above the operating point, which is what a robot would have had.
+
+    :param path: folder to create.
+    :raises DetectionsBagError: it exists or cannot be written.
+    :raises RecordingError: the recording cannot be read again.
+    """
+    found: dict[int, dict[str, Detections]] = {}
+    for run in evaluation.runs:
+        for result in run.results:
+            sure = result.detections.scores > evaluation.settings.operating_point
+            found.setdefault(result.index, {})[run.name] = Detections(
+                result.detections.boxes[sure], result.detections.scores[sure],
+                result.detections.classes[sure])
+    names = {run.name: run.class_names for run in evaluation.runs}
+    with (open_recording(evaluation.source, evaluation.topic) as recording,
+          DetectionsBag(path, names) as bag):
+        # Where the recording breaks off the evaluation has told; the bag has what is before.
+        with suppress(RecordingError):
+            for frame in recording:
+                if frame.index in found:
+                    bag.write(frame, frame.image(), found[frame.index])
+
+
+def refuse_existing(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise DetectionsBagError(
             f'{path}: exists already; choose another name or remove it first')

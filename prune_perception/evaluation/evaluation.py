@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from prune_perception import __version__
 from prune_perception.bundle import Bundle, read_bundle
-from prune_perception.calibration.machine import machine_name
 from prune_perception.energy.window import EnergyPerFrame, Unavailable
 from prune_perception.evaluation import metrics
 from prune_perception.evaluation.corruptions import Corruption
@@ -56,6 +55,7 @@ from prune_perception.evaluation.truth import GroundTruth
 from prune_perception.frames.recording import open_recording
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.engines import EngineOptions
+from prune_perception.runtime.machine import machine_name
 
 __all__ = [
     'Difference', 'Evaluation', 'GroundTruth', 'GroundTruthError', 'ModelFigures', 'ModelRun',

@@ -4,7 +4,7 @@
 """What an evaluation says: the value types, and every figure's name."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,17 @@ KEYS: Mapping[str, str] = {
     'parameters': 'of the network',
     'energy_j': 'measured energy of a frame, J: all that the rail drew',
     'energy_above_idle_j': 'the same without the power of a quiet period',
+    'realtime_published': 'frames sent to the node, with --realtime',
+    'realtime_processed': 'of these, frames whose result came back',
+    'realtime_dropped': 'of these, frames without a result',
+    'realtime_age_p50_ms': 'median age of a result on arrival, from the sending of its frame',
+    'realtime_age_p95_ms': '95th percentile of the same',
+    'realtime_age_p99_ms': '99th percentile of the same',
+    'realtime_late_ms': 'the longest that a frame was sent after it was due',
+    'streaming_ap': 'AP of the newest result that there was at the time of each frame',
+    'streaming_ap50': 'the same at an IoU of 0.50',
+    **{f'{AGREEMENT}streaming_{key}': f'like streaming_{key}, against the reference bundle'
+       for key in ('ap', 'ap50')},
 }
 """Every figure that is one number for a model, with its meaning: what can be required."""
 
@@ -203,6 +214,13 @@ class Evaluation:
     def exit_status(self) -> int:
         """Return 0 when ``complete``, else 1: the figures are of a part or a bad recording."""
         return 0 if self.complete else 1
+
+    def with_values(self, model: str, values: Mapping[str, float | None]) -> 'Evaluation':
+        """Return the evaluation with further figures of a model; what is None is left out."""
+        figures = self.figures[model]
+        known = {key: value for key, value in values.items() if value is not None}
+        return replace(self, figures={
+            **self.figures, model: replace(figures, values={**figures.values, **known})})
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the single detections as plain values, ready for JSON."""

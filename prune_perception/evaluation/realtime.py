@@ -162,7 +162,8 @@ def run_realtime(
         engine: str = 'onnxruntime', threads: int = 0, truth: GroundTruth | None = None,
         attach: bool = False, score_threshold: float = 0.05,
         judged_classes: Sequence[str] | None = None, image_topic: str | None = None,
-        detector: str = DETECTOR, patience: float = 60.0, silence: float = 5.0) -> RealtimeRun:
+        detector: str = DETECTOR, name: str | None = None, patience: float = 60.0,
+        silence: float = 5.0) -> RealtimeRun:
     """
     Play a recording to a detector node, or listen while somebody else does.
 
@@ -178,6 +179,7 @@ def run_realtime(
     :param judged_classes: None takes those that the truth and the detector share.
     :param image_topic: base topic of the images; None is the recorded one with ``attach``.
     :param detector: full name of the node, with ``attach``.
+    :param name: of the model in the run; None takes the bundle's, or the node's with ``attach``.
     :param patience: seconds to wait for the detector, or for the first image.
     :param silence: seconds without an image after which, with ``attach``, the play is over; and
         to wait for the last result.
@@ -203,7 +205,7 @@ def run_realtime(
             _attend(node_command('realtime_node', parameters=listener), dds_environment())
             events = list(_events(record))
             frames, names = _frames(events, _indices(recording, topic), None)
-            name, digest = detector, ''
+            name, digest = name or detector, ''
         else:
             if model is None:
                 raise RealtimeError('there is no model to play to; give one, or attach')
@@ -224,7 +226,7 @@ def run_realtime(
                 dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(_own_domain())}), node)
             events = list(_events(record))
             frames, names = _frames(events, None, bundle.card.class_names)
-            name, digest = bundle.card.name, bundle.digest
+            name, digest = name or bundle.card.name, bundle.digest
     lateness = [event['late'] for event in events if event['event'] == 'sent']
     run = RealtimeRun(
         model=name, digest=digest, class_names=names, rate=None if attach else rate,

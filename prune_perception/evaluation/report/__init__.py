@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from prune_perception.evaluation.figures import Evaluation
 from prune_perception.evaluation.report import conditions, hardships, layers, plots, tables, worst
-from prune_perception.evaluation.report.hardships import Corrupted
 from prune_perception.evaluation.report.wording import quality
 from prune_perception.evaluation.report.worst import Images
+from prune_perception.evaluation.robustness import Corrupted
 from prune_perception.page import Markup, page, tag, text
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ _STYLE = """
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .9rem; margin: 1rem 0; }
 table small { display: block; color: var(--soft); font-size: .78rem; white-space: nowrap; }
 .figures td { white-space: nowrap; }
-.figures thead th { overflow-wrap: anywhere; max-width: 14rem; }
+.figures thead th { overflow-wrap: break-word; max-width: 14rem; }
 .mark { float: left; padding-right: .5rem; }
 .every th:nth-child(2) { text-align: left; }
 .meaning { display: block; text-align: left; min-width: 14rem; max-width: 26rem; }

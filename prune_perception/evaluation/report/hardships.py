@@ -3,10 +3,10 @@
 
 """What becomes of the figures in real time, and in bad weather."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prune_perception.evaluation.figures import Evaluation, ModelFigures
+from prune_perception.evaluation.figures import Evaluation
 from prune_perception.evaluation.report.charts import axis, legend, Line, lines
 from prune_perception.evaluation.report.plots import (
     colour,
@@ -16,13 +16,12 @@ from prune_perception.evaluation.report.plots import (
     model_legend,
 )
 from prune_perception.evaluation.report.wording import prefixed, quality, wording
+from prune_perception.evaluation.robustness import Corrupted
 from prune_perception.page import Markup, table, tag, text
 
 if TYPE_CHECKING:
     from prune_perception.evaluation.realtime import RealtimeRun
 
-Corrupted = Mapping[str, Mapping[int, Mapping[str, ModelFigures]]]
-"""By name of the corruption and severity, the figures of each model."""
 
 
 def realtime_runs(evaluation: Evaluation, runs: Sequence['RealtimeRun']) -> Markup:
