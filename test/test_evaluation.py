@@ -44,9 +44,11 @@ from prune_perception.evaluation.cost import measured_energy, modelled_energy
 from prune_perception.evaluation.errors import ErrorCounts
 from prune_perception.evaluation.evaluation import evaluate, GroundTruthError, Settings
 from prune_perception.evaluation.figures import AGREEMENT, Evaluation, KEYS
+from prune_perception.evaluation.intervals import Interval, interval_of
 from prune_perception.evaluation.memory import measure_memory
 from prune_perception.evaluation.replay import digest_of
 from prune_perception.frames.errors import RecordingError
+from prune_perception.frames.recording import open_recording
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.engines import EngineOptions
 
@@ -642,6 +644,47 @@ def test_a_bad_recording_is_evaluated_and_told(
     assert lines[0].startswith(f'not evaluated: {path}: /camera/image: image 2: ')
     written = json.loads((tmp_path / 'out.json').read_text())
     assert written['recording']['not_evaluated'] == 2 and written['models']['keen']['recall'] == 1
+
+
+def test_command_with_all_that_goes_beside_it(
+        command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, found = tmp_path / 'page.html', tmp_path / 'found'
+    assert command(
+        '--ground-truth', '/truth', '--corruptions', 'dropped_frames', 'low_light', '--severity',
+        '5', '1', '--html', str(page), '--bag-out', str(found)) == 0
+    written = json.loads((tmp_path / 'out.json').read_text())
+    clean = written['models']['keen']['recall']
+    assert set(written['corruptions']) == {'dropped_frames', 'low_light'}
+    assert set(written['corruptions']['low_light']) == {'1', '5'}
+    # Eight stops less light leave nothing that is bright.
+    assert written['corruptions']['low_light']['5']['keen']['recall'] < clean == 1
+    assert 'low light' in page.read_text().lower()
+    assert f'wrote {found}' in capsys.readouterr().out
+    with open_recording(found, '/camera/image/compressed') as recording:
+        assert recording.count == 6
+    (arrays,) = [topic for topic in recording.topics if topic.name == '/keen/detections']
+    assert arrays.count == 6
+    assert command('--bag-out', str(found)) == 1
+    assert str(found) in capsys.readouterr().err
+    assert command('--corruptions', 'plague') == 2
+    assert "'plague'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_command_in_real_time(
+        command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command('--ground-truth', '/truth', '--realtime', '--rate', '0.5',
+                   '--require', 'realtime_processed>=1', '--require', 'streaming_ap50>=1.1') == 1
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert written['models']['keen']['realtime_published'] == 6
+    assert written['models']['keen']['streaming_ap50'] is not None
+    assert len(written['requirements_not_met']) == 1
+
+
+def test_an_interval_ends_where_the_figure_can(bag: Path) -> None:
+    drawn = np.array([0.0, 0.0, 0.0, 100.0] * 25)
+    assert interval_of(1.0, drawn) != interval_of(1.0, drawn, (0.0, 50.0))
+    assert interval_of(1.0, drawn, (0.0, 50.0)) == Interval(0.0, 50.0)
 
 
 def test_every_key_is_in_the_documentation(bag: Path, models: dict[str, Path]) -> None:

@@ -51,19 +51,22 @@ class ModelledEnergy:
     account: Mapping[str, Any] | None = None
 
 
-def modelled_energy(bundle: Bundle, hardware: str) -> ModelledEnergy:
+def modelled_energy(
+        bundle: Bundle, hardware: str, *, by_layer: bool = False) -> ModelledEnergy:
     """
     Return the modelled energy of a bundle: its card's account, or one that is made now.
 
     Making one needs torch and the bundle's weights.
 
     :param hardware: name of the profile.
+    :param by_layer: a card's account, which has no layers, does not do if one can be made.
     """
     account = bundle.card.energy.get(hardware)
     origin = "the bundle's card"
-    if account is None:
+    has_torch = importlib.util.find_spec('torch') is not None
+    if account is None or (by_layer and has_torch):
         origin = 'counted for this evaluation'
-        if importlib.util.find_spec('torch') is None:
+        if not has_torch:
             return ModelledEnergy(reason=(
                 f'the card has no account for {hardware}, and torch, which would count it, is '
                 'not installed'))

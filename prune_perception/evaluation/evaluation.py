@@ -71,8 +71,8 @@ def evaluate(
         ground_truth: str | Path | None = None, truth_class: str = 'person',
         reference: Path | None = None, engine: EngineOptions | None = None,
         settings: Settings | None = None, corruption: Corruption | None = None,
-        timing: bool = True, progress: Progress | None = None, command: str = '',
-        ) -> Evaluation:
+        timing: bool = True, by_layer: bool = False, progress: Progress | None = None,
+        command: str = '') -> Evaluation:
     """
     Judge detectors on a recording.
 
@@ -89,6 +89,7 @@ def evaluate(
     :param corruption: of the images that the detectors see, and of the truth that goes with them.
         The reference sees the images as they were recorded.
     :param timing: also measure latency, memory and energy.
+    :param by_layer: have the modelled energy of each layer, for a report; needs torch.
     :param progress: is told how many frames are done, and of how many (None where the recording
         does not say).
     :raises RecordingError: the recording cannot be opened, or no frame of it could be evaluated.
@@ -129,15 +130,15 @@ def evaluate(
     return conclude(
         result, bundles, source=str(recording_path), topic=image_topic,
         data_digest=digest_of(recording_path), settings=settings, energy=energy, memory=memory,
-        command=command)
+        by_layer=by_layer, command=command)
 
 
 def conclude(
         result: Replay, bundles: Mapping[str, Bundle], *, source: str, topic: str | None = None,
         data_digest: str = '', settings: Settings | None = None,
         energy: Mapping[str, EnergyPerFrame | Unavailable] | None = None,
-        memory: Mapping[str, float | Unavailable] | None = None, command: str = '',
-        ) -> Evaluation:
+        memory: Mapping[str, float | Unavailable] | None = None, by_layer: bool = False,
+        command: str = '') -> Evaluation:
     """
     Judge what detectors found.
 
@@ -148,6 +149,7 @@ def conclude(
     :param data_digest: of the recording.
     :param energy: measured, by model; a model that is not in it was not measured.
     :param memory: measured in bytes, by model, likewise.
+    :param by_layer: have the modelled energy of each layer.
     :param command: the command line.
     :raises GroundTruthError: truth and models have no class in common.
     :raises MetricsError: there is truth, and ``pycocotools`` is not installed.
@@ -163,7 +165,7 @@ def conclude(
     draws: dict[str, dict[str, Floats]] = {}
     runs = []
     for run in result.runs:
-        modelled = modelled_energy(bundles[run.name], settings.hardware)
+        modelled = modelled_energy(bundles[run.name], settings.hardware, by_layer=by_layer)
         figures[run.name], draws[run.name] = _figures(
             run, truth, class_names, settings, modelled,
             (energy or {}).get(run.name, Unavailable('it was not asked for')),
@@ -300,11 +302,16 @@ def _figures(
             draws |= {prefix + key: rows for key, rows in _accuracy_draws(
                 judged, matches['all'], errors, drawn).items() if key in found}
     intervals = {key: interval for key, rows in draws.items()
-                 if (interval := interval_of(values[key], rows)) is not None}
+                 if (interval := interval_of(values[key], rows, _limits(key))) is not None}
     return ModelFigures(
         values, unavailable, intervals, per_class, curves,
         sum(errors.values(), ErrorCounts()) if truth is not None else None, errors, energy,
         modelled.source), draws
+
+
+def _limits(key: str) -> tuple[float, float]:
+    """Return between what a figure lies by its nature."""
+    return (0.0, float('inf')) if key.startswith('latency_') else (0.0, 1.0)
 
 
 def _add_latency(

@@ -75,7 +75,9 @@ def draw(frames: int, *, draws: int = 1000, seed: int = 0, block: int | None = N
     return Draws(weights.astype(np.float64), blocks, length)
 
 
-def interval_of(value: float, drawn: NDArray[np.float64]) -> Interval | None:
+def interval_of(
+        value: float, drawn: NDArray[np.float64],
+        limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval | None:
     """
     Return the 95 % interval of a figure; None where most draws have no figure.
 
@@ -85,13 +87,16 @@ def interval_of(value: float, drawn: NDArray[np.float64]) -> Interval | None:
 
     :param value: the figure with every frame once.
     :param drawn: (draws,) the figure of each draw.
+    :param limits: between what the figure lies by its nature: few frames with a long tail would
+        put an end of the interval beyond.
     """
     known = drawn[np.isfinite(drawn)]
     if len(known) < len(drawn) / 2 or not len(known):
         return None
     edge = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [edge, 1 - edge]) - known.mean() + value
-    return Interval(float(low), float(high))
+    least, most = limits
+    return Interval(float(max(low, least)), float(min(high, most)))
 
 
 def ratio_draws(

@@ -74,8 +74,8 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
         from prune_perception.evaluation.detections_bag import refuse_existing, write_evaluation
         refuse_existing(job.bag_out)
     evaluation = evaluate(
-        job.recording, job.models, settings=job.settings, timing=job.timing, progress=progress,
-        command=job.command, **words)
+        job.recording, job.models, settings=job.settings, timing=job.timing,
+        by_layer=job.html is not None, progress=progress, command=job.command, **words)
     runs = []
     if job.realtime:
         for folder, offline in zip(job.models, evaluation.runs, strict=True):
