@@ -9,7 +9,7 @@ was at fault. Here each process has a pipe of its own, so that a death costs one
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Lost:
 
 def on_processes(
         function: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int, *,
-        attempts: int = ATTEMPTS) -> Iterator[tuple[int, Outcome | Lost]]:
+        attempts: int = ATTEMPTS) -> Generator[tuple[int, Outcome | Lost], None, None]:
     """
     Run a function on each job in new processes of this machine.
 
@@ -97,7 +97,7 @@ def on_processes(
 
 def on_dask(
         function: Callable[[Job], Outcome], jobs: Sequence[Job], address: str, *,
-        attempts: int = ATTEMPTS) -> Iterator[tuple[int, Outcome | Lost]]:
+        attempts: int = ATTEMPTS) -> Generator[tuple[int, Outcome | Lost], None, None]:
     """
     Run a function on each job on the workers of a Dask cluster.
 
@@ -130,7 +130,7 @@ def on_dask(
             futures = {
                 client.submit(function, job, pure=False, retries=attempts - 1): place
                 for place, job in enumerate(jobs)}
-            for future in as_completed(list(futures)):
+            for future in as_completed(list(futures), loop=client.loop):
                 place = futures.pop(future)
                 try:
                     yield place, future.result()
