@@ -62,6 +62,7 @@ setup(
     ],
     extras_require={
         'bags': ['mcap>=1.2', 'rosbags>=0.10'],
+        'dask': ['distributed>=2024.1'],
         'evaluation': ['pycocotools>=2.0.6'],
         'nvml': ['nvidia-ml-py>=12'],
         'offline': [

@@ -8,6 +8,7 @@ from dataclasses import replace
 import hashlib
 import json
 from pathlib import Path
+import shutil
 import subprocess
 import time
 from typing import Any
@@ -668,6 +669,23 @@ def test_command_with_all_that_goes_beside_it(
     assert str(found) in capsys.readouterr().err
     assert command('--corruptions', 'plague') == 2
     assert "'plague'" in capsys.readouterr().err
+
+
+def test_command_with_several_recordings(
+        bag: Path, models: dict[str, Path], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / 'all'
+    for name in ('one', 'two'):
+        shutil.copytree(bag, folder / name)
+    words = ['--model', str(models['keen']), '--ground-truth', '/truth', '--no-timing']
+    page = tmp_path / 'page.html'
+    assert main(['evaluate', str(folder), *words, '--workers', '2', '--html', str(page)]) == 0
+    assert '12 frames evaluated, 12 judged' in capsys.readouterr().out
+    assert str(folder / 'one') in page.read_text()
+    assert main(['evaluate', str(folder / 'one'), str(folder / 'two'), *words]) == 0
+    assert '12 frames evaluated, 12 judged' in capsys.readouterr().out
+    assert main(['evaluate', str(folder), *words, '--realtime']) == 2
+    assert 'take one recording' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from prune_perception.evaluation import spread as module
 from prune_perception.evaluation import workers as crew
 from prune_perception.evaluation.corruptions import Corruption
 from prune_perception.evaluation.evaluation import evaluate, GroundTruthError, Settings
+from prune_perception.evaluation.intervals import draw
 from prune_perception.evaluation.spread import (
     find_recordings,
     recorded_images,
@@ -197,6 +198,19 @@ def test_one_recording_is_what_evaluate_says_of_it(footage: Path, models: list[P
         assert written == plain
 
 
+def test_blocks_do_not_span_recordings(footage: Path, models: list[Path]) -> None:
+    # In blocks of 50 frames a recording is one block, and five copies of one are alike: whatever
+    # is drawn gives the same figures. Blocks over all frames would be one, which says nothing.
+    copies = footage.parent / f'{footage.name}-copies'
+    for place in range(5):
+        write_pictures(copies / str(place), RECORDINGS[DEADLY])
+        write_truth(copies / f'{place}.json', RECORDINGS[DEADLY])
+    evaluation = run(copies, models, ground_truth=copies, settings=Settings(block=50, draws=50))
+    interval = evaluation.figures['shy'].intervals['recall']
+    assert interval.low == pytest.approx(0.5) and interval.high == pytest.approx(0.5)
+    assert draw(8, block=2, starts=[0, 3, 3, 5, 8]).blocks.tolist() == [0, 0, 1, 2, 2, 3, 3, 4]
+
+
 def test_agreement_over_many(footage: Path, models: list[Path]) -> None:
     evaluation = run(footage, models, ground_truth=None, reference=models[0], workers=2)
     assert evaluation.truth is not None and evaluation.truth.agreement
@@ -218,6 +232,20 @@ def test_timing_is_of_a_pass_of_its_own(
     assert values['memory_mb'] == pytest.approx(25)
     assert len(evaluation.read_ms) == 3 and evaluation.frames == 12
     assert any('pass of its own over' in note and 'walk2;' in note for note in evaluation.notes)
+
+
+def test_what_cannot_be_timed_is_judged(
+        footage: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluate(*_: Any, **__: Any) -> None:
+        raise RecordingError('walk2: there is no such file or folder')
+
+    monkeypatch.setattr(module, 'evaluate', evaluate)  # as where only the cluster has the files
+    evaluation = run(footage, models, timing=True)
+    assert evaluation.figures['keen'].values['ap50'] == 1
+    assert 'latency_p50_ms' not in evaluation.figures['keen'].values
+    assert any(
+        note.startswith('not timed: the first recording cannot be read here: walk2: there')
+        for note in evaluation.notes)
 
 
 def test_frames_are_found_again(footage: Path, models: list[Path]) -> None:
@@ -305,12 +333,17 @@ def test_a_process_that_leaves_is_lost() -> None:
 # A Dask cluster
 
 
+def local_cluster() -> Any:
+    distributed = pytest.importorskip('distributed')
+    # The last two are the ports of the dashboard, which would be open to the network.
+    return distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host='127.0.0.1', silence_logs=50,
+        dashboard_address='127.0.0.1:0', worker_dashboard_address='127.0.0.1:0')
+
+
 @pytest.fixture(scope='module')
 def cluster() -> Iterator[str]:
-    distributed = pytest.importorskip('distributed')
-    with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host='127.0.0.1',
-            dashboard_address='127.0.0.1:0', worker_dashboard_address='127.0.0.1:0', silence_logs=50) as cluster:
+    with local_cluster() as cluster:
         yield cluster.scheduler_address
 
 
@@ -336,13 +369,9 @@ def test_a_dask_worker_that_dies_loses_nothing(
 
 def test_what_kills_every_dask_worker_is_left_out(
         footage: Path, models: list[Path], graves: Path) -> None:
-    distributed = pytest.importorskip('distributed')
-    import dask
+    dask = pytest.importorskip('dask')
     with dask.config.set({'distributed.scheduler.allowed-failures': 0}), \
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, host='127.0.0.1',
-                dashboard_address='127.0.0.1:0', worker_dashboard_address='127.0.0.1:0',
-                silence_logs=50) as cluster:
+            local_cluster() as cluster:
         evaluation = run(
             footage, models, dask=cluster.scheduler_address,
             corruption=Deadly(1, graves=str(graves), times=99))

@@ -12,7 +12,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from prune_perception.bundle import BundleError
 from prune_perception.energy.hardware import load_profile, ProfileError
+from prune_perception.frames.errors import RecordingError
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions, ENGINES
 
@@ -38,7 +40,9 @@ _ROWS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this verb."""
     parser.add_argument(
-        'recording', type=Path, metavar='RECORDING', help='bag, video or folder of pictures')
+        'recordings', type=Path, nargs='+', metavar='RECORDING',
+        help='bag, video or folder of pictures; several, or a folder of them, are spread over '
+        'workers')
     parser.add_argument(
         '--model', action='append', required=True, metavar='BUNDLE', dest='models',
         help='bundle folder or shipped name; give it again to compare')
@@ -48,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'labels, or Detection2DArray topic of the bag')
     truth.add_argument(
         '--reference', metavar='BUNDLE', help='judge by agreement with this model instead')
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        '--workers', type=_positive, metavar='N',
+        help='processes for several recordings (default: one a core)')
+    place.add_argument(
+        '--dask', metavar='ADDRESS', help='spread several recordings over this Dask cluster')
     parser.add_argument('--topic', help='of the images, where the bag has several')
     parser.add_argument(
         '--truth-class', default='person', metavar='NAME',
@@ -110,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prune_perception.evaluation.realtime import RealtimeError
     from prune_perception.evaluation.requirements import check_models, failures
     from prune_perception.evaluation.robustness import as_plain
+    from prune_perception.evaluation.workers import WorkersError
     models = [find_model(name) for name in arguments.models]
     reference = None if arguments.reference is None else find_model(arguments.reference)
     corruptions = arguments.corruptions
@@ -128,7 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _progress() as progress:
             outcome = do(Job(
-                arguments.recording, models, topic=arguments.topic,
+                arguments.recordings, models, topic=arguments.topic, workers=arguments.workers,
+                dask=arguments.dask,
                 ground_truth=arguments.ground_truth, truth_class=arguments.truth_class,
                 reference=reference, engine=EngineOptions(
                     arguments.engine, arguments.threads, arguments.precision),
@@ -137,9 +149,13 @@ def run(arguments: argparse.Namespace) -> int:
                 severities=sorted(set(arguments.severity)), bag_out=arguments.bag_out,
                 html=arguments.html, command=shlex.join(['prune-perception', *sys.argv[1:]])),
                 progress)
-    except (GroundTruthError, MetricsError, RealtimeError, DetectionsBagError) as error:
+    except (GroundTruthError, MetricsError, RealtimeError, DetectionsBagError, WorkersError,
+            BundleError, RecordingError) as error:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 1
+    except ValueError as error:  # words that do not go together
+        print(f'prune-perception {NAME}: {error}', file=sys.stderr)
+        return 2
     evaluation = outcome.evaluation
     failed = failures(arguments.require, evaluation.figures)
     _print(evaluation)
@@ -190,6 +206,9 @@ def _print(evaluation: 'Evaluation') -> None:
         if all(value is None for value in values) and prefix:
             values = [figures.get(prefix + key) for figures in evaluation.figures.values()]
             title = f'{title} (agreement)' if any(v is not None for v in values) else title
+        if all(value is None for value in values) and not any(
+                key in figures.unavailable for figures in evaluation.figures.values()):
+            continue  # it was not asked for
         cells = ('unavailable' if value is None else f'{value:.{places}f}' for value in values)
         print(f'{title:24}' + ''.join(f'{cell:>{width}}' for cell in cells))
     for name, figures in evaluation.figures.items():

@@ -20,6 +20,8 @@ Judge detectors on a recording, before the robot drives.
 ``realtime``              what the robot would have seen: the same over DDS, at the bag's pace
 ``evaluation``            all of it for one recording: from words to figures
 ``spread``                many recordings over processes or a Dask cluster
+``workers``               the processes and the cluster, and what becomes of one that dies
+``job``                   an evaluation with all that is asked for beside it
 ``requirements``          figures that must be reached
 ``report``                the page that people read
 ``detections_bag``        detections back into a bag

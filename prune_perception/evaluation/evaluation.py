@@ -138,7 +138,7 @@ def conclude(
         data_digest: str = '', settings: Settings | None = None,
         energy: Mapping[str, EnergyPerFrame | Unavailable] | None = None,
         memory: Mapping[str, float | Unavailable] | None = None, by_layer: bool = False,
-        command: str = '') -> Evaluation:
+        starts: Sequence[int] = (), command: str = '') -> Evaluation:
     """
     Judge what detectors found.
 
@@ -149,6 +149,7 @@ def conclude(
     :param data_digest: of the recording.
     :param energy: measured, by model; a model that is not in it was not measured.
     :param memory: measured in bytes, by model, likewise.
+    :param starts: index of the first frame of each recording, ascending, where there are several.
     :param by_layer: have the modelled energy of each layer.
     :param command: the command line.
     :raises GroundTruthError: truth and models have no class in common.
@@ -169,7 +170,7 @@ def conclude(
         figures[run.name], draws[run.name] = _figures(
             run, truth, class_names, settings, modelled,
             (energy or {}).get(run.name, Unavailable('it was not asked for')),
-            (memory or {}).get(run.name, Unavailable('it was not asked for')))
+            (memory or {}).get(run.name, Unavailable('it was not asked for')), starts)
         if modelled.account is not None:
             run = replace(run, energy={**run.energy, settings.hardware: modelled.account})
         runs.append(run)
@@ -252,7 +253,8 @@ def _some(names: Sequence[str]) -> str:
 def _figures(
         run: ModelRun, truth: GroundTruth | None, class_names: Sequence[str],
         settings: Settings, modelled: ModelledEnergy, energy: EnergyPerFrame | Unavailable,
-        memory: float | Unavailable) -> tuple[ModelFigures, dict[str, Floats]]:
+        memory: float | Unavailable, starts: Sequence[int],
+        ) -> tuple[ModelFigures, dict[str, Floats]]:
     """Return the figures of a model, and of each that has an interval all that was drawn."""
     values: dict[str, float] = dict(modelled.values)
     unavailable: dict[str, str] = {}
@@ -296,8 +298,9 @@ def _figures(
             name: {key if key == 'objects' else prefix + key: value
                    for key, value in entries.items()}
             for name, entries in accuracy.per_class.items()}
-        drawn = draw(len(judged.frames), draws=settings.draws, seed=settings.seed,
-                     block=settings.block)
+        indices = [index for index, _, _ in judged.frames]
+        drawn = draw(len(indices), draws=settings.draws, seed=settings.seed,
+                     block=settings.block, starts=np.searchsorted(indices, starts).tolist())
         if drawn.usable:
             draws |= {prefix + key: rows for key, rows in _accuracy_draws(
                 judged, matches['all'], errors, drawn).items() if key in found}

@@ -215,6 +215,10 @@ class Evaluation:
         """Return 0 when ``complete``, else 1: the figures are of a part or a bad recording."""
         return 0 if self.complete else 1
 
+    def place_of(self, index: int) -> tuple[str, int]:
+        """Return the recording of a frame and its index there: several may be one evaluation."""
+        return self.source, index
+
     def with_values(self, model: str, values: Mapping[str, float | None]) -> 'Evaluation':
         """Return the evaluation with further figures of a model; what is None is left out."""
         figures = self.figures[model]

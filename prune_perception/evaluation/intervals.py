@@ -12,6 +12,7 @@ weights: how often each frame was drawn. With one seed every model gets the same
 the difference between two models is taken on the same frames each time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
@@ -37,7 +38,7 @@ class Draws:
 
     :param weights: (draws, blocks) how often each block was drawn.
     :param blocks: (frames,) the block of each frame.
-    :param length: frames in a block.
+    :param length: frames in a block, at most.
     """
 
     weights: NDArray[np.float64]
@@ -50,7 +51,9 @@ class Draws:
         return len(self.weights) > 0 and self.weights.shape[1] >= LEAST_BLOCKS
 
 
-def draw(frames: int, *, draws: int = 1000, seed: int = 0, block: int | None = None) -> Draws:
+def draw(
+        frames: int, *, draws: int = 1000, seed: int = 0, block: int | None = None,
+        starts: Sequence[int] = ()) -> Draws:
     """
     Draw blocks of frames.
 
@@ -59,6 +62,8 @@ def draw(frames: int, *, draws: int = 1000, seed: int = 0, block: int | None = N
     :param seed: the same seed gives the same draws.
     :param block: frames in a block; None takes the square root of ``frames``, so that there are
         about as many blocks as frames in one.
+    :param starts: places of frames that come from another recording than the one before them. A
+        block begins there, since what is in it must belong together; the one before may be short.
     :raises ValueError: a number below 0, or a block below 1.
     """
     if frames < 0 or draws < 0:
@@ -66,7 +71,10 @@ def draw(frames: int, *, draws: int = 1000, seed: int = 0, block: int | None = N
     length = max(1, round(math.sqrt(frames))) if block is None else block
     if length < 1:
         raise ValueError(f'a block of {length} frames; it has 1 or more')
-    blocks = np.arange(frames, dtype=np.int64) // length
+    borders = np.array([0, *starts], np.int64)
+    places = np.arange(frames, dtype=np.int64)
+    since = places - borders[np.searchsorted(borders, places, side='right') - 1]
+    blocks = np.cumsum(since % length == 0, dtype=np.int64) - 1
     count = int(blocks[-1]) + 1 if frames else 0
     chance = np.full(count, 1 / count) if count else np.zeros(0)
     random = np.random.default_rng(seed)

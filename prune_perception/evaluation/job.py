@@ -23,6 +23,9 @@ class Job:
     """
     What is asked for. See :func:`.evaluation.evaluate` for what is not said here.
 
+    :param recordings: one, or several; a folder of recordings is several.
+    :param workers: processes for several recordings; None takes one a core.
+    :param dask: address of a Dask cluster to spread them over instead.
     :param realtime: also play the recording to the node itself.
     :param rate: how many times faster than recorded.
     :param corruptions: names; none are left out.
@@ -31,7 +34,7 @@ class Job:
     :param html: file for the page.
     """
 
-    recording: Path
+    recordings: Sequence[Path]
     models: Sequence[Path]
     topic: str | None = None
     ground_truth: str | Path | None = None
@@ -40,6 +43,8 @@ class Job:
     engine: EngineOptions = EngineOptions()
     settings: Settings = Settings()
     timing: bool = True
+    workers: int | None = None
+    dask: str | None = None
     realtime: bool = False
     rate: float = 1.0
     corruptions: Sequence[str] = ()
@@ -62,10 +67,15 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
     """
     Do a job and write its files.
 
+    :raises ValueError: what takes one recording was asked for several.
+    :raises WorkersError: the workers or the cluster cannot be had.
     :raises RealtimeError: the node did not start or no result came.
     :raises DetectionsBagError: the bag cannot be written.
     :raises Exception: what :func:`.evaluation.evaluate` raises.
     """
+    if len(job.recordings) > 1 or job.workers or job.dask or _is_several(job.recordings[0]):
+        return _do_several(job, progress)
+    (path,) = job.recordings
     words: dict[str, Any] = {
         'topic': job.topic, 'ground_truth': job.ground_truth, 'truth_class': job.truth_class,
         'reference': job.reference, 'engine': job.engine}
@@ -74,13 +84,13 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
         from prune_perception.evaluation.detections_bag import refuse_existing, write_evaluation
         refuse_existing(job.bag_out)
     evaluation = evaluate(
-        job.recording, job.models, settings=job.settings, timing=job.timing,
+        path, job.models, settings=job.settings, timing=job.timing,
         by_layer=job.html is not None, progress=progress, command=job.command, **words)
     runs = []
     if job.realtime:
         for folder, offline in zip(job.models, evaluation.runs, strict=True):
             run = run_realtime(
-                job.recording, job.topic, folder, rate=job.rate, engine=job.engine.name,
+                path, job.topic, folder, rate=job.rate, engine=job.engine.name,
                 threads=job.engine.threads, truth=evaluation.truth,
                 score_threshold=job.settings.score_threshold,
                 judged_classes=evaluation.class_names or None, name=offline.name)
@@ -98,6 +108,29 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
         from prune_perception.evaluation.report import write_report
         write_report(evaluation, job.html, realtime=runs or None, corruptions=corrupted)
     return outcome
+
+
+def _is_several(path: Path) -> bool:
+    from prune_perception.evaluation.spread import find_recordings
+    return path.is_dir() and len(find_recordings(path)) > 1
+
+
+def _do_several(job: Job, progress: Progress | None) -> Outcome:
+    # Dask and the processes are for those alone who have several recordings.
+    from prune_perception.evaluation.spread import recorded_images, spread
+    if job.realtime or job.corruptions or job.bag_out is not None:
+        raise ValueError(
+            'real time, corruptions and a bag of detections take one recording, not several')
+    recordings = job.recordings[0] if len(job.recordings) == 1 else job.recordings
+    evaluation = spread(
+        recordings, job.models, topic=job.topic, ground_truth=job.ground_truth,
+        truth_class=job.truth_class, reference=job.reference, engine=job.engine,
+        settings=job.settings, timing=job.timing, by_layer=job.html is not None,
+        workers=job.workers, dask=job.dask, progress=progress, command=job.command)
+    if job.html is not None:
+        from prune_perception.evaluation.report import write_report
+        write_report(evaluation, job.html, images=recorded_images(evaluation))
+    return Outcome(evaluation)
 
 
 def _figures(run: RealtimeRun, evaluation: Evaluation) -> dict[str, float | None]:

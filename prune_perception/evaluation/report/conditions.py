@@ -55,8 +55,7 @@ def troubles(evaluation: Evaluation) -> Markup:
     if evaluation.complete:
         parts.append(tag('p', 'All of the recording was evaluated and nothing was wrong with it.'))
     for heading, entries in (
-            ('Not evaluated', [f'Frame {trouble.index}: {trouble.reason}' if trouble.index >= 0
-                               else trouble.reason for trouble in evaluation.troubles]),
+            ('Not evaluated', [trouble.reason for trouble in evaluation.troubles]),
             ('Warnings', evaluation.warnings), ('To know', evaluation.notes)):
         if entries:
             parts.append(text(tag('h3', heading), _list(entries)))

@@ -171,11 +171,13 @@ def _frame(
         panels.append(_panel(
             f'{run.name}: {_counted(scene)}', tag('use', href=f'#{identity}'),
             _model_boxes(scene, names), size))
+    recording, place = evaluation.place_of(index)
     result = next(result for result in runs[0].results if result.index == index)
-    begin = runs[0].results[0]
+    begin = next(other for other in runs[0].results if other.index >= index - place)
     seconds = (result.time_ns - begin.time_ns) / 1e9
     since = f', {seconds:.2f} s after the first' if result is not begin else ''
-    return tag('section', tag('h3', f'Frame {index}{since}'),
+    where = f' of {recording}' if recording != evaluation.source else ''
+    return tag('section', tag('h3', f'Frame {place}{where}{since}'),
                tag('div', panels, class_='panels'), class_='frame')
 
 
