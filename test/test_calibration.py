@@ -481,7 +481,7 @@ def test_refusals_are_one_line(quick: None, words: tuple[str, ...], message: str
 @pytest.mark.parametrize(('words', 'message'), [
     (('--threads', '-1'), "'-1' is not a whole number of at least 0"),
     (('--rounds', '0'), "'0' is not a whole number of at least 1"),
-    (('--time-limit', 'soon'), "'soon' is not a number of seconds above 0"),
+    (('--time-limit', 'soon'), "'soon' is not a number above 0"),
     (('--base', 'warp_drive'), "no hardware profile 'warp_drive'")])
 def test_wrong_words_are_named(words: tuple[str, ...], message: str,
                                capsys: pytest.CaptureFixture[str]):

@@ -58,8 +58,8 @@ def test_conditions_are_taken_and_said(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(('words', 'message'), [
     (('--hardware', 'warp_drive'), "no hardware profile 'warp_drive'"),
-    (('--batch', '0'), "'0' is not a whole number above 0"),
-    (('--bits', 'many'), "'many' is not a whole number above 0")])
+    (('--batch', '0'), "'0' is not a whole number of at least 1"),
+    (('--bits', 'many'), "'many' is not a whole number of at least 1")])
 def test_wrong_words_are_named(words: tuple[str, ...], message: str,
                                capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as status:

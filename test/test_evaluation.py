@@ -603,7 +603,7 @@ def test_a_requirement_that_is_not_met(
     (['--json', '/absent/out.json'], 'cannot be written'),
     (['--hardware', 'abacus'], "no hardware profile 'abacus'"),
     (['--ground-truth', 'x', '--reference', 'y'], 'not allowed with argument'),
-    (['--block', '0'], 'above 0'), (['--score-threshold', '2'], 'between 0 and 1')])
+    (['--block', '0'], 'of at least 1'), (['--score-threshold', '2'], 'from 0.001 to 0.999')])
 def test_wrong_words(
         words: list[str], reason: str, command: Callable[..., int],
         capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from prune_perception.energy.hardware import HardwareProfile, load_profile, ProfileError
+from prune_perception.cli.words import above_zero, profile, whole
+from prune_perception.energy.hardware import ProfileError
 from prune_perception.energy.meters import discover
 from prune_perception.runtime.engines import EngineOptions
 
@@ -31,16 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--engine', choices=('onnxruntime', 'openvino'), default='onnxruntime',
         help='what runs the layers (%(default)s)')
     parser.add_argument(
-        '--threads', type=_threads, default=0, metavar='N',
+        '--threads', type=whole(0), default=0, metavar='N',
         help='for one inference; 0 leaves it to the engine (%(default)s)')
     parser.add_argument(
-        '--base', type=_profile, metavar='PROFILE',
+        '--base', type=profile, metavar='PROFILE',
         help='profile whose access model is kept (default: x86_cpu or cortex_a, by processor)')
     parser.add_argument(
-        '--rounds', type=_count, metavar='N',
+        '--rounds', type=whole(1), metavar='N',
         help='how often each block of layers is run (default: 5, or 3 with a meter)')
     parser.add_argument(
-        '--time-limit', type=_seconds, metavar='SECONDS',
+        '--time-limit', type=above_zero, metavar='SECONDS',
         help='begin no further block after that; too short a time is refused at the end')
     parser.add_argument(
         '--no-meter', action='store_true', help='fit time alone, even where there is a meter')
@@ -132,39 +133,3 @@ def _print(calibration: 'Calibration') -> None:
           f'({energy.idle_power_w:.4g} W measured in quiet)')
     print(f'        error, fitted layers: {energy.fitted}')
     print(f'        error, held back:     {energy.held_back}')
-
-
-def _profile(text: str) -> HardwareProfile:
-    try:
-        return load_profile(text)
-    except ProfileError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _threads(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a whole number of at least {least}')
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds above 0')
-    return value

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 
+from prune_perception.cli.words import number, whole
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import dds_environment, node_command, start, stop
 from prune_perception.resources import find_model, find_resource
@@ -28,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--engine', default='onnxruntime', choices=tuple(ENGINES), help='%(default)s')
     parser.add_argument(
-        '--threads', type=_threads, default=0, help='for an inference; 0 is automatic')
+        '--threads', type=whole(0, 256), default=0, help='for an inference; 0 is automatic')
     parser.add_argument(
-        '--rate', type=_rate, default=1.0, help='times faster than recorded (%(default)s)')
+        '--rate', type=number(0.01, 100), default=1.0,
+        help='times faster than recorded (%(default)s)')
     parser.add_argument(
         '--output', type=Path, default=Path('demo_output'),
         help='folder for the annotated image and clip (%(default)s)')
@@ -39,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Start the detector, play to it, and stop it again."""
     # Whoever ends this in another way than by Ctrl-C must not leave the nodes behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    for request in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(request) == signal.SIG_DFL:
+            signal.signal(request, signal.default_int_handler)
     bag = arguments.bag or find_resource('demo', 'pedestrians')
     with open_recording(bag, arguments.topic or None) as recording:
         transport = recording.transport
@@ -70,17 +72,3 @@ def run(arguments: argparse.Namespace) -> int:
         return 1 if player.returncode else 0
     finally:
         stop(detector)
-
-
-def _threads(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 256:
-        raise argparse.ArgumentTypeError(f'must be from 0 to 256, not {text}')
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0.01 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'must be from 0.01 to 100, not {text}')
-    return value

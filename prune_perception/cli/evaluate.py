@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from prune_perception.bundle import BundleError
+from prune_perception.cli.words import number, whole
 from prune_perception.energy.hardware import load_profile, ProfileError
 from prune_perception.frames.errors import RecordingError
 from prune_perception.resources import find_model
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--reference', metavar='BUNDLE', help='judge by agreement with this model instead')
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        '--workers', type=_positive, metavar='N',
+        '--workers', type=whole(1), metavar='N',
         help='processes for several recordings (default: one a core)')
     place.add_argument(
         '--dask', metavar='ADDRESS', help='spread several recordings over this Dask cluster')
@@ -65,22 +66,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--engine', default='onnxruntime', choices=tuple(ENGINES), help='%(default)s')
     parser.add_argument(
-        '--threads', type=_whole, default=0, help='for one inference; 0 leaves it to the engine')
+        '--threads', type=whole(0), default=0, help='for one inference; 0 leaves it to the engine')
     parser.add_argument(
         '--precision', default='f32', choices=('f32', 'f16', 'bf16'), help='%(default)s')
     parser.add_argument(
-        '--score-threshold', type=_share, default=0.05, metavar='SCORE',
+        '--score-threshold', type=number(0.001, 0.999), default=0.05, metavar='SCORE',
         help='from which detections count for AP (%(default)s)')
     parser.add_argument(
-        '--operating-point', type=_share, default=0.35, metavar='SCORE', help='from which a '
-        'robot would believe a detection, for the kinds of errors (%(default)s)')
+        '--operating-point', type=number(0.001, 0.999), default=0.35, metavar='SCORE',
+        help='from which a robot would believe a detection, for the kinds of errors (%(default)s)')
     parser.add_argument(
-        '--bootstrap', type=_whole, default=1000, metavar='DRAWS',
+        '--bootstrap', type=whole(0), default=1000, metavar='DRAWS',
         help='for the intervals; 0 leaves them out (%(default)s)')
     parser.add_argument(
-        '--block', type=_positive, metavar='FRAMES',
+        '--block', type=whole(1), metavar='FRAMES',
         help='of the bootstrap (default: the square root of their number)')
-    parser.add_argument('--seed', type=_whole, default=0, help='of the bootstrap (%(default)s)')
+    parser.add_argument('--seed', type=whole(0), default=0, help='of the bootstrap (%(default)s)')
     parser.add_argument(
         '--hardware', type=_profile, default='eyeriss_65nm', metavar='PROFILE',
         help='for the modelled energy (%(default)s)')
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--realtime', action='store_true', help='also play the recording to the node itself, over '
         'DDS, and report what a robot would have had')
     parser.add_argument(
-        '--rate', type=_rate, default=1.0, metavar='TIMES',
+        '--rate', type=number(0.01, 100), default=1.0, metavar='TIMES',
         help='for --realtime: faster than recorded (%(default)s)')
     parser.add_argument(
         '--corruptions', nargs='*', default=None, metavar='NAME', help='also under bad weather, '
@@ -266,36 +267,3 @@ def _profile(text: str) -> str:
     except ProfileError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.01 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0.01 to 100')
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    value = _whole(text)
-    if not value:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number between 0 and 1')
-    return value

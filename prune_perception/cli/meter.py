@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from prune_perception.cli.words import above_zero
 from prune_perception.energy.meters import best, discover, Discovery, Meter, MeterError, Reading
 
 NAME = 'meter'
@@ -30,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         '--once', action='store_true', help='measure for one interval, print and end')
     length.add_argument(
-        '--seconds', type=_positive, metavar='N', help='end after N seconds (else at Ctrl-C)')
+        '--seconds', type=above_zero, metavar='N', help='end after N seconds (else at Ctrl-C)')
     parser.add_argument(
-        '--interval', type=_positive, default=1.0, metavar='S',
+        '--interval', type=above_zero, default=1.0, metavar='S',
         help='seconds between reads (default: %(default)s)')
     parser.add_argument(
         '--json', type=Path, metavar='FILE', help='also write meters, reasons and readings')
@@ -68,13 +69,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'prune-perception {NAME}: nothing can be measured here now; the reasons are '
               'above', file=sys.stderr)
     return 0 if measured else 1
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f'must be above 0, not {text}')
-    return value
 
 
 def _print_discovery(discovery: Discovery) -> None:

@@ -10,7 +10,7 @@ import sys
 
 from prune_perception.bundle import Bundle, read_bundle, replace_card
 from prune_perception.calibration import CalibrationError
-from prune_perception.energy.hardware import HardwareProfile, load_profile, ProfileError
+from prune_perception.cli.words import profile, whole
 from prune_perception.energy.layer_times import LayerTimes
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions
@@ -26,12 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this verb."""
     parser.add_argument('bundle', help='bundle folder or shipped name, for example nanodet_g')
     parser.add_argument(
-        '--hardware', type=_profile, default='eyeriss_65nm', metavar='PROFILE',
+        '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
         help='hardware profile: a shipped name or the path of a .yaml (%(default)s)')
     parser.add_argument(
-        '--batch', type=_count, default=1, help='images processed together (%(default)s)')
+        '--batch', type=whole(1), default=1, help='images processed together (%(default)s)')
     parser.add_argument(
-        '--bits', type=_count, help="of a word (default: the profile's own, 16 for eyeriss_65nm)")
+        '--bits', type=whole(1),
+        help="of a word (default: the profile's own, 16 for eyeriss_65nm)")
     parser.add_argument(
         '--seconds', type=float,
         help='measured time for one image; times the static power it is a term of its own')
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='ENGINE', help="also show the time of each layer on this machine, by the engine's "
         'own profiler: onnxruntime (without ENGINE) or openvino')
     parser.add_argument(
-        '--threads', type=_threads, default=0, metavar='N',
+        '--threads', type=whole(0), default=0, metavar='N',
         help='for --measure; 0 leaves it to the engine (%(default)s)')
     parser.add_argument(
         '--save', action='store_true',
@@ -84,24 +85,3 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(bundle: Bundle, arguments: argparse.Namespace) -> LayerTimes:
     from prune_perception.calibration.layer_times import measure_layer_times
     return measure_layer_times(bundle, EngineOptions(arguments.measure, arguments.threads))
-
-
-def _profile(text: str) -> HardwareProfile:
-    try:
-        return load_profile(text)
-    except ProfileError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return value
-
-
-def _threads(text: str) -> int:
-    return 0 if text == '0' else _count(text)
