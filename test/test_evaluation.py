@@ -36,9 +36,10 @@ from labelled_bags import Labelled, rechunk, write_labelled_bag
 import numpy as np
 
 from prune_perception.cli.main import main
+from prune_perception.detections import Detections
 from prune_perception.energy.meters import COUNTED, Meter, MeterInfo, Reading, Scope
 from prune_perception.energy.window import EnergyPerFrame, Unavailable
-from prune_perception.evaluation import cost
+from prune_perception.evaluation import cost, job
 from prune_perception.evaluation import evaluation as module
 from prune_perception.evaluation.corruptions import Corruption
 from prune_perception.evaluation.cost import measured_energy, modelled_energy
@@ -47,6 +48,7 @@ from prune_perception.evaluation.evaluation import evaluate, GroundTruthError, S
 from prune_perception.evaluation.figures import AGREEMENT, Evaluation, KEYS
 from prune_perception.evaluation.intervals import Interval, interval_of
 from prune_perception.evaluation.memory import measure_memory
+from prune_perception.evaluation.realtime import RealtimeFrame, RealtimeRun
 from prune_perception.evaluation.replay import digest_of
 from prune_perception.frames.errors import RecordingError
 from prune_perception.frames.recording import open_recording
@@ -697,6 +699,27 @@ def test_command_in_real_time(
     assert written['models']['keen']['realtime_published'] == 6
     assert written['models']['keen']['streaming_ap50'] is not None
     assert len(written['requirements_not_met']) == 1
+
+
+def test_command_beside_a_node_that_runs_already(
+        command: Callable[..., int], models: dict[str, Path], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: dict[str, Any] = {}
+
+    def listen(path: Path, topic: str | None, model: Path | None, **words: Any) -> RealtimeRun:
+        asked.update(words, model=model)
+        return RealtimeRun(
+            words['name'], '', ('person', 'dog'), None,
+            (RealtimeFrame(0, 1.0, 1.5, Detections.none()),), None, streaming_ap50=0.25)
+
+    monkeypatch.setattr(job, 'run_realtime', listen)
+    assert command('--ground-truth', '/truth', '--attach', '/front/eye') == 0
+    assert (asked['attach'], asked['detector'], asked['model']) == (True, '/front/eye', None)
+    written = json.loads((tmp_path / 'out.json').read_text())['models']['keen']
+    assert written['streaming_ap50'] == 0.25
+    assert written['realtime_age_p50_ms'] == pytest.approx(500)
+    assert command('--attach', '--model', str(models['shy'])) == 2
+    assert 'one model' in capsys.readouterr().err
 
 
 def test_an_interval_ends_where_the_figure_can(bag: Path) -> None:

@@ -98,6 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rate', type=number(0.01, 100), default=1.0, metavar='TIMES',
         help='for --realtime: faster than recorded (%(default)s)')
     parser.add_argument(
+        '--attach', nargs='?', const='/detector', metavar='NODE', help='the same of a detector '
+        'node that runs already (/detector), while somebody else plays the recording')
+    parser.add_argument(
         '--corruptions', nargs='*', default=None, metavar='NAME', help='also under bad weather, '
         'bad light and bad cameras: these, or all without a NAME')
     parser.add_argument(
@@ -146,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
                 reference=reference, engine=EngineOptions(
                     arguments.engine, arguments.threads, arguments.precision),
                 settings=settings, timing=not arguments.no_timing, realtime=arguments.realtime,
-                rate=arguments.rate, corruptions=corruptions or (),
+                rate=arguments.rate, attach=arguments.attach, corruptions=corruptions or (),
                 severities=sorted(set(arguments.severity)), bag_out=arguments.bag_out,
                 html=arguments.html, command=shlex.join(['prune-perception', *sys.argv[1:]])),
                 progress)

@@ -28,6 +28,8 @@ class Job:
     :param dask: address of a Dask cluster to spread them over instead.
     :param realtime: also play the recording to the node itself.
     :param rate: how many times faster than recorded.
+    :param attach: full name of a detector node that runs already, with the model, while somebody
+        else plays the recording; it is listened to in place of playing.
     :param corruptions: names; none are left out.
     :param severities: of the corruptions.
     :param bag_out: folder for a bag with what was found.
@@ -47,6 +49,7 @@ class Job:
     dask: str | None = None
     realtime: bool = False
     rate: float = 1.0
+    attach: str | None = None
     corruptions: Sequence[str] = ()
     severities: Sequence[int] = tuple(SEVERITIES)
     bag_out: Path | None = None
@@ -75,6 +78,8 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
     """
     if len(job.recordings) > 1 or job.workers or job.dask or _is_several(job.recordings[0]):
         return _do_several(job, progress)
+    if job.attach is not None and len(job.models) > 1:
+        raise ValueError('a node that runs already has one model; give that one')
     (path,) = job.recordings
     words: dict[str, Any] = {
         'topic': job.topic, 'ground_truth': job.ground_truth, 'truth_class': job.truth_class,
@@ -87,7 +92,14 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
         path, job.models, settings=job.settings, timing=job.timing,
         by_layer=job.html is not None, progress=progress, command=job.command, **words)
     runs = []
-    if job.realtime:
+    if job.attach is not None:
+        (offline,) = evaluation.runs
+        run = run_realtime(
+            path, job.topic, None, truth=evaluation.truth, attach=True, detector=job.attach,
+            judged_classes=evaluation.class_names or None, name=offline.name)
+        runs.append(run)
+        evaluation = evaluation.with_values(offline.name, _figures(run, evaluation))
+    elif job.realtime:
         for folder, offline in zip(job.models, evaluation.runs, strict=True):
             run = run_realtime(
                 path, job.topic, folder, rate=job.rate, engine=job.engine.name,
@@ -118,7 +130,7 @@ def _is_several(path: Path) -> bool:
 def _do_several(job: Job, progress: Progress | None) -> Outcome:
     # Dask and the processes are for those alone who have several recordings.
     from prune_perception.evaluation.spread import recorded_images, spread
-    if job.realtime or job.corruptions or job.bag_out is not None:
+    if job.realtime or job.attach or job.corruptions or job.bag_out is not None:
         raise ValueError(
             'real time, corruptions and a bag of detections take one recording, not several')
     recordings = job.recordings[0] if len(job.recordings) == 1 else job.recordings
