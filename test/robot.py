@@ -153,19 +153,26 @@ class Robot(Node):
             return next((found for found in self.detections if stamp_of(found) in stamps), None)
         return self.wait_for(answered, 'detections of an image that was sent')
 
-    def fail(self, message: Image | CompressedImage, topic: str = '/camera/image_raw') -> None:
-        """Publish an image until the detector says that it could not be processed."""
+    def fail(self, message: Image | CompressedImage, topic: str = '/camera/image_raw'
+             ) -> DiagnosticStatus:
+        """
+        Publish an image until the detector says that it could not be processed.
+
+        :returns: the first status of the input that says so. A later one may say that no image
+            comes any more.
+        """
         before = int(self.values('input')['Images failed'])
         next_try = 0.0
 
-        def told() -> bool:
+        def told() -> DiagnosticStatus | None:
             nonlocal next_try
             if time.monotonic() >= next_try:
                 self.send(message, topic)
                 next_try = time.monotonic() + 1.5  # diagnostics come once a second
-            values = {item.key: item.value for item in self.statuses['input'].values}
-            return int(values['Images failed']) > before
-        self.wait_for(told, 'failure of an image that was sent')
+            status = self.statuses['input']
+            values = {item.key: item.value for item in status.values}
+            return status if int(values['Images failed']) > before else None
+        return self.wait_for(told, 'failure of an image that was sent')
 
     def transition(self, name: str) -> bool:
         """Ask the detector for a lifecycle transition; return whether it succeeded."""

@@ -204,9 +204,9 @@ def test_bad_image_is_told_and_survived(
         robot: Robot, last_image: np.ndarray, name: str) -> None:
     make, word = BAD_IMAGES[name]
     robot.answer(raw(last_image))
-    robot.fail(make(last_image))
-    status = robot.status('input', WARN, word)
-    assert '/camera/image_raw' in status.message
+    status = robot.fail(make(last_image))
+    assert status.level == WARN
+    assert word in status.message and '/camera/image_raw' in status.message
     assert word in robot.log()
     assert people(robot.answer(raw(last_image)))
 
@@ -219,8 +219,8 @@ def test_broken_jpeg_is_told_and_survived(frames: list[Frame]) -> None:
                            (bytes(frames[0].message.data[:9000]), ''), (b'', '')):
             message = CompressedImage(format='jpeg')
             message.data.frombytes(data)
-            robot.fail(message, topic)
-            robot.status('input', WARN, word)
+            status = robot.fail(message, topic)
+            assert status.level == WARN and word in status.message
         assert people(robot.answer(compressed(frames[0]), topic))
 
 
