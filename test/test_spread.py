@@ -436,3 +436,11 @@ def test_words_that_make_no_sense(footage: Path, models: list[Path]) -> None:
             run(footage, models, **options)
     with pytest.raises(ValueError, match='one model or more'):
         run(footage, [])
+
+
+def test_parts_of_one_bag_are_one_recording(tmp_path: Path) -> None:
+    for name in ('walk_0.mcap', 'walk_1.mcap.zstd', 'walk_10.mcap'):
+        (tmp_path / name).touch()
+    assert find_recordings(tmp_path) == (tmp_path,)
+    (tmp_path / 'run_0.mcap').touch()
+    assert len(find_recordings(tmp_path)) == 4

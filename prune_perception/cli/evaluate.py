@@ -4,7 +4,7 @@
 """The verb ``evaluate``: judge detectors on a recording."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions, ENGINES
 
 if TYPE_CHECKING:
-    from prune_perception.evaluation.evaluation import Evaluation
+    from prune_perception.evaluation.evaluation import Evaluation, ModelFigures
     from prune_perception.evaluation.requirements import Failure, Requirement
 
 NAME = 'evaluate'
@@ -137,6 +137,9 @@ def run(arguments: argparse.Namespace) -> int:
         settings = Settings(
             arguments.score_threshold, arguments.operating_point, arguments.bootstrap,
             arguments.seed, arguments.block, arguments.hardware)
+    except BundleError as error:
+        print(f'prune-perception {NAME}: {error}', file=sys.stderr)
+        return 1
     except ValueError as error:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 2
@@ -161,12 +164,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 2
     evaluation = outcome.evaluation
+    troubles = [trouble for run in outcome.realtime for trouble in run.troubles]
     failed = failures(arguments.require, evaluation.figures)
     _print(evaluation)
+    for corruption, by_severity in (outcome.corrupted or {}).items():
+        _print_fall(corruption, by_severity, evaluation)
     if arguments.json:
         content = as_json(evaluation, arguments.require, failed)
         if outcome.corrupted is not None:
             content['corruptions'] = as_plain(outcome.corrupted)
+        content['realtime_troubles'] = [trouble.reason for trouble in troubles]
         arguments.json.write_text(
             json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8')
     for path in (arguments.json, arguments.html, arguments.bag_out):
@@ -174,13 +181,14 @@ def run(arguments: argparse.Namespace) -> int:
             print(f'wrote {path}')
     for kind, lines in (
             ('not evaluated', [trouble.reason for trouble in evaluation.troubles]),
+            ('not played', [trouble.reason for trouble in troubles]),
             ('warning', list(evaluation.warnings)),
             ('requirement not met', [str(failure) for failure in failed])):
         for line in lines[:_SHOWN]:
             print(f'{kind}: {line}', file=sys.stderr)
         if len(lines) > _SHOWN:
             print(f'{kind}: {len(lines) - _SHOWN} more, see --json', file=sys.stderr)
-    return 1 if failed else evaluation.exit_status
+    return 1 if failed or troubles else evaluation.exit_status
 
 
 def as_json(
@@ -191,6 +199,18 @@ def as_json(
         **evaluation.to_json(),
         'requirements': [requirement.text for requirement in requirements],
         'requirements_not_met': [str(failure) for failure in failed]}
+
+
+def _print_fall(
+        corruption: str, by_severity: 'Mapping[int, Mapping[str, ModelFigures]]',
+        evaluation: 'Evaluation') -> None:
+    agreement = evaluation.truth is not None and evaluation.truth.agreement
+    key = 'agreement_ap50' if agreement else 'ap50'
+    for model in evaluation.figures:
+        falls = {severity: figures[model].get(key) for severity, figures in by_severity.items()}
+        print(f'{corruption}, {model}: {key} ' + ', '.join(
+            f'{"unavailable" if value is None else format(value, ".4f")} at {severity}'
+            for severity, value in falls.items()))
 
 
 def _print(evaluation: 'Evaluation') -> None:

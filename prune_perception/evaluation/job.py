@@ -76,11 +76,12 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
     :raises DetectionsBagError: the bag cannot be written.
     :raises Exception: what :func:`.evaluation.evaluate` raises.
     """
-    if len(job.recordings) > 1 or job.workers or job.dask or _is_several(job.recordings[0]):
+    found = _recordings(job.recordings)
+    if len(found) > 1 or job.workers or job.dask:
         return _do_several(job, progress)
     if job.attach is not None and len(job.models) > 1:
         raise ValueError('a node that runs already has one model; give that one')
-    (path,) = job.recordings
+    (path,) = found
     words: dict[str, Any] = {
         'topic': job.topic, 'ground_truth': job.ground_truth, 'truth_class': job.truth_class,
         'reference': job.reference, 'engine': job.engine}
@@ -103,7 +104,7 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
         for folder, offline in zip(job.models, evaluation.runs, strict=True):
             run = run_realtime(
                 path, job.topic, folder, rate=job.rate, engine=job.engine.name,
-                threads=job.engine.threads, truth=evaluation.truth,
+                threads=job.engine.threads, precision=job.engine.precision, truth=evaluation.truth,
                 score_threshold=job.settings.score_threshold,
                 judged_classes=evaluation.class_names or None, name=offline.name)
             runs.append(run)
@@ -122,9 +123,9 @@ def do(job: Job, progress: Progress | None = None) -> Outcome:
     return outcome
 
 
-def _is_several(path: Path) -> bool:
+def _recordings(given: Sequence[Path]) -> Sequence[Path]:
     from prune_perception.evaluation.spread import find_recordings
-    return path.is_dir() and len(find_recordings(path)) > 1
+    return find_recordings(given[0]) if len(given) == 1 and given[0].is_dir() else given
 
 
 def _do_several(job: Job, progress: Progress | None) -> Outcome:
@@ -132,7 +133,7 @@ def _do_several(job: Job, progress: Progress | None) -> Outcome:
     from prune_perception.evaluation.spread import recorded_images, spread
     if job.realtime or job.attach or job.corruptions or job.bag_out is not None:
         raise ValueError(
-            'real time, corruptions and a bag of detections take one recording, not several')
+            'real time, corruptions and a bag of detections take one recording, without workers')
     recordings = job.recordings[0] if len(job.recordings) == 1 else job.recordings
     evaluation = spread(
         recordings, job.models, topic=job.topic, ground_truth=job.ground_truth,

@@ -159,7 +159,8 @@ class RealtimeRun:
 
 def run_realtime(
         recording: Path, topic: str | None, model: Path | None, *, rate: float = 1.0,
-        engine: str = 'onnxruntime', threads: int = 0, truth: GroundTruth | None = None,
+        engine: str = 'onnxruntime', threads: int = 0, precision: str = 'f32',
+        truth: GroundTruth | None = None,
         attach: bool = False, score_threshold: float = 0.05,
         judged_classes: Sequence[str] | None = None, image_topic: str | None = None,
         detector: str = DETECTOR, name: str | None = None, patience: float = 60.0,
@@ -218,6 +219,7 @@ def run_realtime(
                 'detector_node', log_level='warn',
                 parameters={
                     'model': str(Path(model).resolve()), 'engine': engine, 'threads': threads,
+                    'precision': precision,
                     'image_transport': transport, 'score_threshold': float(score_threshold),
                     'use_sim_time': True, 'autostart': True},
                 remappings={'image': listener['image_topic'], '__ns': space})

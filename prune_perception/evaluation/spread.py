@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 import hashlib
 import os
 from pathlib import Path
+import re
 import socket
 from typing import Any, TYPE_CHECKING
 
@@ -220,8 +221,8 @@ def find_recordings(folder: Path) -> tuple[Path, ...]:
     Return the recordings in a folder, in the order of their names, numbers by value.
 
     They are its bag files and videos, and those of its folders that hold pictures or bag files. A
-    folder with ``metadata.yaml``, or with nothing but pictures, is itself one recording; so is
-    what is no folder.
+    folder with ``metadata.yaml``, with nothing but pictures, or with the parts of one bag
+    (``walk_0.mcap``, ``walk_1.mcap``) is itself one recording; so is what is no folder.
 
     :raises RecordingError: it holds none, or recordings beside pictures, or cannot be read.
     """
@@ -242,6 +243,9 @@ def find_recordings(folder: Path) -> tuple[Path, ...]:
     if not inside:
         raise RecordingError(
             f'{folder}: holds no recordings: neither bags nor videos nor folders of pictures')
+    parts = {re.sub(r'_\d+$', '', _bag_stem(entry)) for entry in inside}
+    if len(parts) == 1 and all(_bag_stem(entry) != entry.name for entry in inside):
+        return (folder,)
     return inside
 
 
@@ -393,7 +397,12 @@ def _is_recording(entry: Path) -> bool:
     if entry.is_dir():
         return any(file.name == 'metadata.yaml' or file.suffix.lower() in (
             PICTURE_SUFFIXES | _BAG_SUFFIXES) for file in entry.iterdir())
-    return entry.suffix.lower() in _BAG_SUFFIXES | VIDEO_SUFFIXES
+    return entry.suffix.lower() in _BAG_SUFFIXES | VIDEO_SUFFIXES or _bag_stem(entry) != entry.name
+
+
+def _bag_stem(entry: Path) -> str:
+    """Return the name of a bag's file without what says how it is stored; else the whole name."""
+    return re.sub(r'\.(mcap|db3)(\.zstd)?$', '', entry.name) if entry.is_file() else entry.name
 
 
 def _merge(
