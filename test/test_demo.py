@@ -21,7 +21,9 @@ def demo(*words: str, **variables: str) -> 'subprocess.Popen[str]':
     return subprocess.Popen(
         [sys.executable, '-m', 'prune_perception.cli.main', 'demo', *words],
         env={**os.environ, 'ROS_DOMAIN_ID': str(free_domain()), **variables},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # A shell without job control starts what is in the background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
 @pytest.mark.slow
