@@ -69,13 +69,25 @@ FIT, SELECT = frames(24), frames(9, seed=1)
 
 def run(student, teacher, progress=None, **settings):
     chosen = Settings(**{'batch': 4, 'views': 32, 'warm_up': 5, **settings})
-    return distil(student, teacher, FIT, SELECT, HEAD, FED, chosen, progress)
+    return distil(student, asked(teacher), FIT, SELECT, HEAD, FED, chosen, progress)
+
+
+def asked(teacher):
+    """Return a network as one that is shown pictures."""
+    def answer(image):
+        assert image.dtype == np.uint8 and image.shape == (1, 32, 32, 3)
+        assert image.flags.c_contiguous  # engines want it so
+        with torch.no_grad():
+            return teacher(tensor_of(image, FED))
+    return answer
 
 
 def loss_on(student, teacher, images):
+    """Return the loss against what the teacher sees in both directions."""
     with torch.no_grad():
         x = tensor_of(images, FED)
-        return HEAD.loss(student.eval()(x), teacher(x)).total.item()
+        wanted = HEAD.averaged(teacher(x), HEAD.mirrored(teacher(x.flip(-1))))
+        return HEAD.loss(student.eval()(x), wanted).total.item()
 
 
 def state_of(module):
@@ -120,7 +132,8 @@ def test_points_tell_the_course():
 def test_the_first_point_is_the_student_as_it_came():
     student, teacher = networks()
     before = loss_on(student, teacher, SELECT[:8])  # the mean over batches weighs them equally
-    distilled = distil(student, teacher, FIT, SELECT[:8], HEAD, FED, Settings(batch=8, steps=1))
+    distilled = distil(
+        student, asked(teacher), FIT, SELECT[:8], HEAD, FED, Settings(batch=8, steps=1))
     assert distilled[0].select_loss == pytest.approx(before, rel=1e-2)  # of float16 targets
 
 
@@ -155,7 +168,7 @@ def test_a_run_that_diverges_ends():
 def test_the_weights_left_have_the_loss_that_was_told():
     student, teacher = networks()
     points = distil(
-        student, teacher, FIT, SELECT[:8], HEAD, FED, Settings(batch=8, views=32, steps=60))
+        student, asked(teacher), FIT, SELECT[:8], HEAD, FED, Settings(batch=8, views=32, steps=60))
     best = min(point.select_loss for point in points)
     assert loss_on(student, teacher, SELECT[:8]) == pytest.approx(best, rel=0.02, abs=1e-3)
 
@@ -174,7 +187,7 @@ def test_the_pool_takes_a_quarter_of_the_time_at_most(monkeypatch):
     student, teacher = networks()
     Clock(monkeypatch, student, teacher, step=0.5, look=0.1)
     run(student, teacher, seconds=40.0, views=100_000)
-    assert 0.24 * 40 < 0.1 * teacher.calls < 0.25 * 40 + 0.2
+    assert 0.24 * 40 < 0.1 * teacher.calls < 0.25 * 40 + 0.4
 
 
 def test_a_limit_too_short_for_a_step_leaves_the_student_as_it_came(monkeypatch):
@@ -190,22 +203,53 @@ def test_steps_end_it_before_the_time_does():
     assert run(*networks(), steps=10, seconds=1000.0)[-1].step == 10
 
 
-def test_the_teacher_looks_once_at_each_view():
+def test_the_teacher_looks_once_at_each_view_and_its_mirror_image():
     student, teacher = networks()
     run(student, teacher, steps=40, views=32)
-    assert teacher.calls == 32 + len(SELECT)
+    assert teacher.calls == 2 * (32 + len(SELECT))
 
 
 def test_no_more_views_are_made_than_steps_can_take():
     student, teacher = networks()
     run(student, teacher, steps=2, views=1000)
-    assert teacher.calls == 2 * 4 + len(SELECT)
+    assert teacher.calls == 2 * (2 * 4 + len(SELECT))
 
 
 def test_of_many_frames_kept_aside_some_are_looked_at():
     student, teacher = networks()
-    distil(student, teacher, FIT, frames(500), HEAD, FED, Settings(batch=4, views=8, steps=1))
-    assert teacher.calls == 4 + 48
+    distil(student, asked(teacher), FIT, frames(500), HEAD, FED,
+           Settings(batch=4, views=8, steps=1))
+    assert teacher.calls == 2 * (4 + 48)
+
+
+def test_the_student_sees_views_and_their_mirror_images_with_the_answers_to_match():
+    """A teacher that says how bright the left half is: the student hears it of what it sees."""
+    ramp = np.zeros((4, 32, 32, 3), np.uint8)
+    ramp[:, :, 16:] = 180
+    seen, heard = [], []
+
+    class Listening(NanoDetHead):
+        def loss(self, student, teacher):
+            heard.append([output[:, 0].detach().float() for output in teacher])
+            return super().loss(student, teacher)
+
+    def teacher(image):
+        left, right = (image[:, :, half].mean() / 90 - 1 for half in (slice(16), slice(16, None)))
+        answer = torch.zeros(1, 13, 4, 4)
+        answer[:, 0, :, :2], answer[:, 0, :, 2:] = float(left), float(right)
+        return [answer, answer[..., :2, 1:3]]
+
+    student = Tiny()
+    student.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None)
+    distil(student, teacher, ramp, SELECT[:1], Listening(1, 3), FED,
+           Settings(batch=2, views=8, steps=20))
+    heard = [answers for answers in heard if len(answers[0]) == 2][-len(seen):]
+    brighter_right = [bool(x[:, :, :, 16:].mean() > x[:, :, :, :16].mean()) for x in seen]
+    assert {True, False} == set(brighter_right)
+    for right, answers in zip(brighter_right, heard, strict=True):
+        for answer in answers:
+            assert bool(answer[..., -1].mean() > answer[..., 0].mean()) == right
 
 
 def test_a_distillation_without_end_is_refused():
@@ -221,6 +265,6 @@ def test_progress_rises_to_its_end():
 
 def test_fewer_frames_than_a_batch_will_do():
     student, teacher = networks()
-    points = distil(student, teacher, FIT[:1], SELECT[:1], HEAD, FED,
+    points = distil(student, asked(teacher), FIT[:1], SELECT[:1], HEAD, FED,
                     Settings(batch=8, views=3, steps=5))
     assert points[-1].step == 5

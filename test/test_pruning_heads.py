@@ -215,6 +215,35 @@ def test_who_is_missed_counts_more_than_as_much_on_the_background():
     assert losses[0] > 20 * losses[1] > 0
 
 
+def test_the_opinion_of_a_mirrored_image_is_turned_back():
+    """An object in the first of three cells, which reaches farther to the left of its centre."""
+    seen = torch.full((1, 1 + 4 * BINS, 1, 3), -9.0)
+    seen[0, 0, 0, 0] = 2.0
+    distances = seen[:, 1:].view(1, 4, BINS, 1, 3)
+    for side, far in enumerate((2, 0, 1, 0)):  # left, top, right, bottom
+        distances[0, side, far, 0, 0] = 9.0
+    mirrored = torch.full_like(seen, -9.0)
+    mirrored[0, 0, 0, 2] = 2.0
+    distances = mirrored[:, 1:].view(1, 4, BINS, 1, 3)
+    for side, far in enumerate((1, 0, 2, 0)):
+        distances[0, side, far, 0, 2] = 9.0
+    turned, = NanoDetHead(1, BINS).mirrored([mirrored])
+    assert torch.equal(turned, seen)
+    turned, = NanoDetHead(1, BINS).mirrored([seen.half()])
+    assert torch.equal(turned, mirrored.half())
+
+
+def test_opinions_that_differ_are_averaged_as_probabilities():
+    once, again = torch.zeros(1, 1 + 4 * BINS, 1, 1), torch.zeros(1, 1 + 4 * BINS, 1, 1)
+    once[0, 0] = math.log(9.0)  # 0.9, and 0.5 again
+    once[0, 1] = math.log(BINS + 1)  # the left side's first bin; they were alike
+    average, = NanoDetHead(1, BINS).averaged([once], [again])
+    assert average[0, 0].sigmoid().item() == pytest.approx(0.7)
+    left = average[0, 1:1 + BINS].softmax(0)[0].item()
+    assert left == pytest.approx(((BINS + 1) / (2 * BINS) + 1 / BINS) / 2)
+    assert average.isfinite().all()
+
+
 def test_the_noise_has_the_curvature_of_the_loss():
     """Each image of a batch is a draw of its own, so that one pass draws many."""
     torch.manual_seed(2)

@@ -13,11 +13,10 @@ import hashlib
 
 import numpy as np
 import torch
-from torch import nn
 
-from prune_perception.pruning.distillation import distil, Settings
+from prune_perception.pruning.distillation import distil, Settings, Teacher, teacher_of
 from prune_perception.pruning.heads import head_of
-from pruning_methods.networks import Network
+from pruning_methods.networks import described, Network
 from pruning_methods.scenes import fed_with, Image, Scene
 
 _REMEMBERED_BYTES = 3 << 29  # of the teacher's answers, kept from one method to the next
@@ -38,30 +37,32 @@ class Recipe:
 
     steps: int
     batch: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     views: int = 1500
     rounds: int = 5
     select: int = 48
 
 
-class Remembering(nn.Module):
-    """A teacher that answers once for each image: methods train on the same views."""
+class Remembering:
+    """
+    A teacher that answers once for each image: methods train on the same views.
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
+    :param teacher: that is asked.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
         self._answers: dict[bytes, tuple[torch.Tensor, ...]] = {}
         self._bytes = 0
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the outputs, of the precision of float16, in which the training keeps them."""
-        key = hashlib.blake2b(images.numpy().tobytes(), digest_size=16).digest()
+    def __call__(self, image: Image) -> tuple[torch.Tensor, ...]:
+        """Return the outputs, of the precision of float16."""
+        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
         if key not in self._answers:
             if self._bytes > _REMEMBERED_BYTES:
                 self._answers.clear()
                 self._bytes = 0
-            with torch.no_grad():
-                answer = tuple(output.half() for output in self.module(images))
+            answer = tuple(output.half() for output in self._teacher(image))
             self._answers[key] = answer
             self._bytes += sum(2 * output.numel() for output in answer)
         return tuple(output.float() for output in self._answers[key])
@@ -77,7 +78,8 @@ class Trainer:
     def __init__(self, teacher: Network, scene: Scene, recipe: Recipe) -> None:
         self.recipe = recipe
         self._head = head_of(teacher.card)
-        self._teacher = Remembering(teacher.module)
+        self._dense = teacher
+        self._teachers: dict[tuple[int, int], Teacher] = {}  # by input size
         self._scene = scene
         self._images: dict[tuple[int, int], tuple[Image, Image]] = {}
 
@@ -89,10 +91,17 @@ class Trainer:
         """
         fit, select = self._fed(student)
         recipe = self.recipe
-        distil(student.module, self._teacher, fit, select, self._head, student.card.input,
+        distil(student.module, self._teacher(student.size), fit, select, self._head,
+               student.card.input,
                Settings(batch=recipe.batch, learning_rate=recipe.learning_rate,
                         views=recipe.views, seconds=None, steps=steps, seed=seed))
         student.module.eval()
+
+    def _teacher(self, size: tuple[int, int]) -> Teacher:
+        if size not in self._teachers:
+            fed = described(self._dense.module, self._dense.card, size)
+            self._teachers[size] = Remembering(teacher_of(fed.card, fed.module))
+        return self._teachers[size]
 
     def _fed(self, student: Network) -> tuple[Image, Image]:
         if student.size not in self._images:

@@ -4,13 +4,13 @@
 """
 Distillation: a small network learns from the outputs of the dense one, without labels.
 
-The teacher looks once at each of a pool of views; the student learns from them until the time or
-the steps are over, and keeps the weights that did best on frames kept aside.
+The teacher looks at each of a pool of views, and at its mirror image; the student learns from
+both until the time or the steps are over, and keeps the weights that did best on frames kept
+aside.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-import itertools
 import math
 import time
 
@@ -20,13 +20,17 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from prune_perception.bundle import InputSpec
+from prune_perception.bundle import Card, InputSpec
 from prune_perception.pruning.footage import Images, tensor_of
-from prune_perception.pruning.heads import Head, Loss
+from prune_perception.pruning.heads import Head, Loss, Outputs
+from prune_perception.pruning.latency import engine_for
 from prune_perception.pruning.views import view
 
 Index = NDArray[np.int64]
 Progress = Callable[[float, str], None]
+
+Teacher = Callable[[Images], Outputs]
+"""Takes uint8 (1, height, width, 3) and returns the dense network's outputs, (1, …) each."""
 
 _POOL_SHARE = 0.25  # of the time limit, at most, goes into the pool
 _POOL_BYTES = 1 << 30  # 1 GiB: with the footage and the networks, pruning stays below 4 GiB
@@ -53,8 +57,8 @@ class Settings:
     """
 
     batch: int = 4
-    learning_rate: float = 2e-3
-    views: int = 2000
+    learning_rate: float = 1e-3
+    views: int = 4000
     seconds: float | None = None
     steps: int | None = None
     seed: int = 0
@@ -86,8 +90,15 @@ class Point:
     select_loss: float
 
 
+def teacher_of(card: Card, module: nn.Module) -> Teacher:
+    """Return a network as a teacher, by the engine that is the fastest to run it."""
+    engine = engine_for(card, module)
+    # Copies: an engine may use its arrays again.
+    return lambda image: [torch.from_numpy(output.copy()) for output in engine.run(image)]
+
+
 def distil(
-        student: nn.Module, teacher: nn.Module, images: Images, select_images: Images,
+        student: nn.Module, teacher: Teacher, images: Images, select_images: Images,
         head: Head, fed: InputSpec, settings: Settings,
         progress: Progress | None = None) -> tuple[Point, ...]:
     """
@@ -97,7 +108,7 @@ def distil(
     are among the candidates, so that it does not become worse by that measure.
 
     :param student: whose outputs mean the same as the teacher's, at the same size.
-    :param teacher: left as it is.
+    :param teacher: see :func:`teacher_of`.
     :param images: uint8 (n, height, width, 3), to learn from; n is at least 1.
     :param select_images: the same, kept aside.
     :param head: of both networks.
@@ -110,34 +121,54 @@ def distil(
 @dataclass(frozen=True, eq=False)
 class _Pool:
     """
-    Images, and what the teacher says of them.
+    Views of frames, and what the teacher says of each.
 
-    :param images: uint8 (n, height, width, 3).
-    :param targets: float16 (n, …), one for each output: half the memory, and finer than what a
+    A view is made anew each time: what it is made from takes less memory.
+
+    :param frames: uint8 (n, height, width, 3).
+    :param places: (m,): a view's frame.
+    :param seed: that views are made by; None for the frames as they are.
+    :param targets: float16 (m, …), one for each output: half the memory, and finer than what a
         student is off by.
     """
 
-    images: Images
+    frames: Images
+    places: Index
+    seed: int | None
     targets: tuple[torch.Tensor, ...]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.targets[0])
+
+    def images(self, chosen: Index) -> Images:
+        """Return some views, as the teacher saw them."""
+        return np.stack([_view(self.frames, self.places, self.seed, number) for number in chosen])
+
+    def answers(self, chosen: Index) -> list[torch.Tensor]:
+        """Return what the teacher says of them."""
+        places = torch.from_numpy(chosen)
+        return [target[places] for target in self.targets]
+
+
+def _view(frames: Images, places: Index, seed: int | None, number: int) -> Images:
+    frame = frames[places[number]]
+    return frame if seed is None else view(frame, np.random.default_rng((seed, number)))
 
 
 class _Training:
     """One run of :func:`distil`; the clock starts with it."""
 
     def __init__(
-            self, student: nn.Module, teacher: nn.Module, images: Images, select_images: Images,
+            self, student: nn.Module, teacher: Teacher, images: Images, select_images: Images,
             head: Head, fed: InputSpec, settings: Settings, progress: Progress | None) -> None:
         self._start = time.monotonic()
-        self._student, self._teacher = student.requires_grad_(True), teacher.eval()
+        self._student, self._teacher = student.requires_grad_(True), teacher
         self._head, self._fed, self._settings = head, fed, settings
         self._progress = progress
         self._rng = np.random.default_rng(settings.seed)
         number = min(len(select_images), _SELECT_FRAMES)
-        chosen = select_images[np.linspace(0, len(select_images) - 1, number).astype(int)]
-        self._select = self._look(iter(chosen), number, math.inf)
+        chosen = np.linspace(0, len(select_images) - 1, number).astype(np.int64)
+        self._select = self._look(select_images, chosen, None, math.inf)
         self._pool = self._make_pool(images)
         self._average = AveragedModel(student, avg_fn=_averaged, use_buffers=True)
         self._evaluations, self._reserve = _EVALUATIONS, 0.0
@@ -192,40 +223,47 @@ class _Training:
             share = max(share, self._elapsed() / self._settings.seconds)
         self._progress(min(share, 1.0), text)
 
-    def _make_pool(self, images: Images) -> _Pool:
+    def _make_pool(self, frames: Images) -> _Pool:
         """Look at views of all frames in turn, as many as time and memory allow."""
         settings = self._settings
-        bytes_of_one = images[0].nbytes + sum(
-            target[0].nbytes for target in self._select.targets)
+        bytes_of_one = sum(target[0].nbytes for target in self._select.targets)
         number = max(settings.batch, min(settings.views, _POOL_BYTES // bytes_of_one))
         if settings.steps is not None:
             number = min(number, settings.batch * max(1, settings.steps))
         until = math.inf if settings.seconds is None else _POOL_SHARE * settings.seconds
-        order = (index for _ in itertools.count()
-                 for index in self._rng.permutation(len(images)))
+        rounds = -(-number // len(frames))
+        places = np.concatenate([self._rng.permutation(len(frames)) for _ in range(rounds)])
         # No frame as it is: a network that sees a few hundred again and again learns them by
         # heart, and its loss on them says nothing of others.
-        return self._look((view(images[index], self._rng) for index in order), number, until)
+        return self._look(frames, places[:number], settings.seed, until)
 
-    def _look(self, images: Iterator[Images], number: int, until: float) -> _Pool:
-        """Show the teacher this many images, or as many as fit before a time (but one)."""
-        # Pages that are never written to take no memory.
-        seen, targets, count = np.empty(0, np.uint8), list[torch.Tensor](), 0
-        for image in itertools.islice(images, number):
-            with torch.no_grad():
-                outputs = self._teacher(tensor_of(image[None], self._fed))
-            if not count:
-                seen = np.empty((number, *image.shape), np.uint8)
+    def _look(self, frames: Images, places: Index, seed: int | None, until: float) -> _Pool:
+        """Show the teacher these frames or views, or as many as fit before a time (but one)."""
+        targets = list[torch.Tensor]()
+        number = len(places)
+        for place in range(number):
+            outputs = self._opinion(_view(frames, places, seed, place)[None])
+            if not place:
+                # Pages that are never written to take no memory.
                 targets = [output.new_empty((number, *output.shape[1:]), dtype=torch.float16)
                            for output in outputs]
-            seen[count] = image
             for target, output in zip(targets, outputs, strict=True):
-                target[count] = output[0]
-            count += 1
+                target[place] = output[0]
             if self._elapsed() > until:
+                number = place + 1
                 break
-            self._tell(0.0, f'the dense network looks at view {count} of {number}')
-        return _Pool(seen[:count], tuple(target[:count] for target in targets))
+            self._tell(0.0, f'the dense network looks at view {place + 1} of {number}')
+        return _Pool(frames, places[:number], seed, tuple(target[:number] for target in targets))
+
+    def _opinion(self, image: Images) -> Outputs:
+        """
+        Return what the teacher says of an image, and of it mirrored, in the mean.
+
+        Two looks err less than one, and the student may come to see more than the teacher does
+        at a glance.
+        """
+        mirrored = self._teacher(np.ascontiguousarray(image[:, :, ::-1]))
+        return self._head.averaged(self._teacher(image), self._head.mirrored(mirrored))
 
     def _batches(self) -> Iterator[Index]:
         """Yield places in the pool, each once before any comes again."""
@@ -237,10 +275,13 @@ class _Training:
             yield order[:size]
             order = order[size:]
 
-    def _learn(self, batch: Index, optimiser: torch.optim.Optimizer) -> Loss:
+    def _learn(self, chosen: Index, optimiser: torch.optim.Optimizer) -> Loss:
+        images, answers = self._pool.images(chosen), self._pool.answers(chosen)
+        if self._rng.random() < 0.5:
+            images, answers = images[:, :, ::-1], list(self._head.mirrored(answers))
         self._student.train()
         optimiser.zero_grad()
-        loss = self._loss(self._student, self._pool, batch)
+        loss = self._head.loss(self._student(tensor_of(images, self._fed)), answers)
         loss.total.backward()
         nn.utils.clip_grad_norm_(self._student.parameters(), _LARGEST_GRADIENT)
         optimiser.step()
@@ -248,9 +289,8 @@ class _Training:
         return loss
 
     def _loss(self, module: nn.Module, pool: _Pool, chosen: Index) -> Loss:
-        outputs = module(tensor_of(pool.images[chosen], self._fed))
-        places = torch.from_numpy(chosen)
-        return self._head.loss(outputs, [target[places] for target in pool.targets])
+        return self._head.loss(
+            module(tensor_of(pool.images(chosen), self._fed)), pool.answers(chosen))
 
     def _judge(self, module: nn.Module, pool: _Pool) -> list[Loss]:
         """Return the loss on some of a pool, in batches."""

@@ -27,6 +27,8 @@ BOX_WEIGHT = 0.5
 
 _CLASS_WEIGHT = 4.0  # of a class where one of both networks is sure of it
 _LEAST_CONFIDENCE = 0.05  # so much a cell counts in which neither sees anything
+_LEAST_PROBABILITY = 1e-6  # of what has a logarithm
+_MIRRORED_DISTANCES = [2, 1, 0, 3]  # of left, top, right and bottom
 
 
 class HeadError(ValueError):
@@ -75,6 +77,16 @@ class Head(Protocol):
 
         :param outputs: of the teacher, attached to its graph.
         """
+
+    def mirrored(self, outputs: Outputs) -> Outputs:
+        """
+        Return outputs for images as those for the same images mirrored left to right.
+
+        :param outputs: of any floating type, which stays.
+        """
+
+    def averaged(self, outputs: Outputs, others: Outputs) -> Outputs:
+        """Return the mean of two opinions of the same images."""
 
     def loss(self, student: Outputs, teacher: Outputs) -> Loss:
         """
@@ -147,6 +159,27 @@ class NanoDetHead:
             difference = distribution - functional.one_hot(drawn, self._bins).movedim(-1, 2)
             total = total + ((BOX_WEIGHT * confidence).sqrt() * difference * bins).sum()
         return total
+
+    def mirrored(self, outputs: Outputs) -> Outputs:
+        """Turn the maps, and left and right: what lies left of a cell's centre lies right now."""
+        turned = []
+        for output in outputs:
+            logits, bins = self._parts(output.flip(-1))
+            turned.append(torch.cat([logits, bins[:, _MIRRORED_DISTANCES].flatten(1, 2)], 1))
+        return turned
+
+    def averaged(self, outputs: Outputs, others: Outputs) -> Outputs:
+        """Average probabilities, those of classes and those of distances."""
+        averages = []
+        for output, other in zip(outputs, others, strict=True):
+            logits, bins = self._parts(output)
+            other_logits, other_bins = self._parts(other)
+            probability = (logits.sigmoid() + other_logits.sigmoid()) / 2
+            distribution = (bins.softmax(2) + other_bins.softmax(2)) / 2
+            averages.append(torch.cat([
+                probability.logit(eps=_LEAST_PROBABILITY),
+                distribution.clamp_min(_LEAST_PROBABILITY).log().flatten(1, 2)], 1))
+        return averages
 
     def loss(self, student: Outputs, teacher: Outputs) -> Loss:
         """

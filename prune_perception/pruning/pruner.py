@@ -36,7 +36,7 @@ from prune_perception.pruning.agreement import (
 )
 from prune_perception.pruning.certificate import Certificate, Source
 from prune_perception.pruning.certify import certify
-from prune_perception.pruning.distillation import distil, Point, Settings
+from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
 from prune_perception.pruning.footage import Footage, Images, read_footage, resized, tensor_of
 from prune_perception.pruning.groups import ChannelGraph
 from prune_perception.pruning.heads import Head, head_of
@@ -479,7 +479,7 @@ class _Job:
             seed=request.seed)
         with self._stage('distil') as tell:
             return distil(
-                pruned, self._network, resized(self._fit_images, size),
+                pruned, teacher_of(card, self._network), resized(self._fit_images, size),
                 resized(self._select_images, size), self._head, card.input, settings, tell)
 
     # ---- what is said of it

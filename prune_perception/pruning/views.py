@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SCALES = (0.8, 1.3)  # nearer or farther
-_SHIFT = 0.15  # of the width and the height, to each side
+_SCALES = (0.6, 1.6)  # nearer or farther
+_SHIFT = 0.4  # of the width and the height, to each side
 _GAINS = (0.6, 1.5)  # of the exposure
 _LARGEST_GAMMA = 0.25  # natural logarithm, both ways
 _BLUR, _NOISE = 0.2, 0.2  # shares of the views
@@ -26,8 +26,8 @@ def view(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
     """
     Return a view of a frame: the same numbers from ``rng`` make the same view.
 
-    It is mirrored or not, shifted and scaled, and exposed otherwise; some are blurred, some are
-    noisy. What comes in from beyond the edges mirrors the image.
+    It is scaled, shifted and exposed otherwise; some are blurred, some are noisy. What comes in
+    from beyond the edges mirrors the image.
 
     :param image: uint8 (height, width, 3).
     :returns: uint8 (height, width, 3), a new array.
@@ -43,14 +43,13 @@ def view(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def _moved(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror with probability 1/2, scale about the centre and shift."""
+    """Scale about the centre and shift."""
     height, width = image.shape[:2]
     scale = math.exp(rng.uniform(math.log(_SCALES[0]), math.log(_SCALES[1])))
-    across = -scale if rng.random() < 0.5 else scale
     shift_x, shift_y = rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
     # Pixels are points at whole numbers here, so that the centre lies at (size - 1) / 2.
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    matrix = np.array([[across, 0, centre_x - across * centre_x + shift_x],
+    matrix = np.array([[scale, 0, centre_x - scale * centre_x + shift_x],
                        [0, scale, centre_y - scale * centre_y + shift_y]])
     return np.asarray(cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR,
