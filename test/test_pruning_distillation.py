@@ -14,7 +14,7 @@ from prune_perception.bundle import InputSpec  # noqa: E402
 from prune_perception.pruning import distillation  # noqa: E402
 from prune_perception.pruning.distillation import distil, Settings  # noqa: E402
 from prune_perception.pruning.footage import tensor_of  # noqa: E402
-from prune_perception.pruning.heads import NanoDetHead  # noqa: E402
+from prune_perception.pruning.heads import Loss, NanoDetHead  # noqa: E402
 
 FED = InputSpec(32, 32, 'bgr', (127.0,) * 3, (64.0,) * 3, 'stretch')
 HEAD = NanoDetHead(1, 3)
@@ -155,6 +155,30 @@ def test_the_best_weights_on_the_frames_kept_aside_stay():
     points = run(student, teacher, steps=30, learning_rate=10.0)
     assert all(point.select_loss > points[0].select_loss for point in points[1:])
     assert same(before, state_of(student))
+
+
+@pytest.mark.parametrize('scale', [1.0, 1e-2, 1e-4])
+def test_a_student_that_is_near_takes_smaller_steps(scale):
+    """AdamW's first step is as long as the rate, however long the gradient is."""
+    class Scaled(NanoDetHead):
+        def loss(self, student, teacher):
+            loss = super().loss(student, teacher)
+            return Loss(scale * loss.total, {n: scale * part for n, part in loss.parts.items()})
+
+    student, teacher = networks()
+    before = {name: value.detach().clone() for name, value in student.named_parameters()}
+    moves = []
+
+    def measure(module, _):
+        if module is student:  # and not its moving average, which has the hook as well
+            moves.append(max((value - before[name]).abs().max().item()
+                             for name, value in module.named_parameters()))
+
+    student.register_forward_pre_hook(measure)
+    points = distil(student, asked(teacher), FIT, SELECT, Scaled(1, 3), FED,
+                    Settings(batch=4, views=8, steps=2, warm_up=1, learning_rate=1e-2))
+    expected = 1e-2 * min(1.0, points[0].select_loss / distillation.FAR)
+    assert max(moves) == pytest.approx(expected, rel=0.05)
 
 
 def test_a_run_that_diverges_ends():

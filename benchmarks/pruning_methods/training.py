@@ -37,7 +37,7 @@ class Recipe:
 
     steps: int
     batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     views: int = 1500
     rounds: int = 5
     select: int = 48

@@ -29,6 +29,9 @@ from prune_perception.pruning.views import view
 Index = NDArray[np.int64]
 Progress = Callable[[float, str], None]
 
+FAR = 0.3
+"""Loss from which on a student has everything to learn."""
+
 Teacher = Callable[[Images], Outputs]
 """Takes uint8 (1, height, width, 3) and returns the dense network's outputs, (1, …) each."""
 
@@ -48,7 +51,8 @@ class Settings:
 
     :param batch: views in a step.
     :param learning_rate: of AdamW (Loshchilov and Hutter, ICLR 2019), at its peak; it falls along
-        half a cosine to 0.
+        half a cosine to 0. A student that begins with a loss below ``FAR`` takes a share of it in
+        proportion: larger steps would lose what restoration has found.
     :param views: in the pool, at most.
     :param seconds: for everything, by the monotonic clock. How many steps that allows is the
         machine's: the result then differs from run to run.
@@ -57,7 +61,7 @@ class Settings:
     """
 
     batch: int = 4
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     views: int = 4000
     seconds: float | None = None
     steps: int | None = None
@@ -177,7 +181,8 @@ class _Training:
         settings, student = self._settings, self._student
         points = [self._first_point()]
         best, weights = points[0].select_loss, _copy_of(student)
-        optimiser = torch.optim.AdamW(student.parameters(), lr=settings.learning_rate)
+        peak = settings.learning_rate * min(1.0, best / FAR)
+        optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
         batches = self._batches()
         begin, step, losses = self._elapsed(), 0, list[Loss]()
         while True:
@@ -192,7 +197,7 @@ class _Training:
             if share >= 1:
                 break
             for group in optimiser.param_groups:
-                group['lr'] = settings.learning_rate * min(1.0, (step + 1) / settings.warm_up) \
+                group['lr'] = peak * min(1.0, (step + 1) / settings.warm_up) \
                     * (1 + math.cos(math.pi * share)) / 2
             losses.append(self._learn(next(batches), optimiser))
             step += 1
