@@ -17,6 +17,9 @@ Judge detectors on a recording, before the robot drives.
 ``memory``                what a detector alone takes
 ``corruptions``           bad weather, bad light, bad cameras
 ``robustness``            how the figures fall under them
+``potential``             how much of a ladder's saving survives them: the rules
+``potential_survey``      the ladder and the dense detector under corruptions
+``potential_report``      what that says, in words, as a table and as a page
 ``realtime``              what the robot would have seen: the same over DDS, at the bag's pace
 ``evaluation``            all of it for one recording: from words to figures
 ``spread``                many recordings over processes or a Dask cluster
@@ -24,6 +27,7 @@ Judge detectors on a recording, before the robot drives.
 ``job``                   an evaluation with all that is asked for beside it
 ``job_error``             the error of words that are wrong
 ``requirements``          figures that must be reached
+``files``                 files that are whole or not there
 ``report``                the page that people read
 ``detections_bag``        detections back into a bag
 ========================  ===================================================================

@@ -68,7 +68,7 @@ from prune_perception.runtime.machine import machine_name
 __all__ = [
     'Difference', 'Evaluation', 'GroundTruth', 'GroundTruthError', 'JobError', 'ModelFigures',
     'ModelRun', 'Replay', 'Settings', 'Trouble', 'conclude', 'evaluate', 'judge_run',
-    'load_detectors', 'model_names']
+    'load_detectors', 'model_names', 'package_versions', 'shared_classes']
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -121,7 +121,7 @@ def evaluate(
             ground_truth, recording, truth_class=truth_class)
         # What makes all of it useless is found out now, and not after an hour.
         if labels is not None:
-            _shared_classes(labels.class_names, labels.source, bundles)
+            shared_classes(labels.class_names, labels.source, bundles)
         if labels is not None or reference is not None:
             metrics.check_installed()
         loaded = load_detectors(bundles, reference, engine, settings)
@@ -167,7 +167,7 @@ def conclude(
     notes = list(result.notes)
     class_names: tuple[str, ...] = ()
     if truth is not None:
-        class_names = _shared_classes(truth.class_names, truth.source, bundles)
+        class_names = shared_classes(truth.class_names, truth.source, bundles)
         notes += _class_notes(truth, class_names, bundles)
     figures: dict[str, ModelFigures] = {}
     draws: dict[str, dict[str, Floats]] = {}
@@ -186,7 +186,7 @@ def conclude(
         0 if truth is None else len(truth.frames), class_names, result.troubles,
         result.not_evaluated, result.warnings, tuple(notes), truth, tuple(runs), figures,
         _differences(figures, draws), settings, result.read_seconds * 1000, machine_name(),
-        _versions(), command, datetime.now(UTC).isoformat(timespec='seconds'))
+        package_versions(), command, datetime.now(UTC).isoformat(timespec='seconds'))
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,10 +255,15 @@ def _detector(bundle: Bundle, engine: EngineOptions, score_threshold: float) -> 
         max_detections=metrics.LARGEST_NUMBER)
 
 
-def _shared_classes(
+def shared_classes(
         truth_names: Sequence[str], source: str, bundles: Mapping[str, Bundle],
         ) -> tuple[str, ...]:
-    """Return the classes that truth and every model have, in the order of the truth."""
+    """
+    Return the classes that truth and every model have, in the order of the truth.
+
+    :param source: what the truth is called.
+    :raises GroundTruthError: there are none.
+    """
     shared = [name for name in truth_names if all(
         name in bundle.card.class_names for bundle in bundles.values())]
     if not shared:
@@ -452,7 +457,8 @@ def _differences(
     return tuple(differences)
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of what takes part in an evaluation, by package."""
     versions = {
         'prune_perception': __version__, 'python': platform.python_version(),
         'opencv': cv2.__version__}

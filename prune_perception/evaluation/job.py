@@ -14,6 +14,7 @@ from typing import Any
 from prune_perception.evaluation.corruptions import create_corruption, SEVERITIES
 from prune_perception.evaluation.evaluation import evaluate, model_names
 from prune_perception.evaluation.figures import AGREEMENT, Evaluation, Settings, STREAMING_KEYS
+from prune_perception.evaluation.files import write_whole
 from prune_perception.evaluation.ground_truth import open_labels
 from prune_perception.evaluation.job_error import JobError
 from prune_perception.evaluation.realtime import judged_by, RealtimeRun, run_realtime
@@ -352,17 +353,7 @@ def _write(job: Job, outcome: Outcome) -> Outcome:
 
 def _write_figures(job: Job, outcome: Outcome) -> None:
     assert job.json is not None
-    text = json.dumps(outcome.to_json(), indent=2, allow_nan=False) + '\n'
-    if job.json.exists() and not job.json.is_file():
-        job.json.write_text(text, encoding='utf-8')  # a pipe, or the terminal
-        return
-    # A full disk must not take what was written before.
-    part = job.json.with_name(f'{job.json.name}.part')
-    try:
-        part.write_text(text, encoding='utf-8')
-        part.replace(job.json)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(job.json, json.dumps(outcome.to_json(), indent=2, allow_nan=False) + '\n')
 
 
 def _write_page(job: Job, outcome: Outcome) -> None:

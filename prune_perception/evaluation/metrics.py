@@ -302,7 +302,9 @@ def _pycocotools() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
-def average_precision(matches: Sequence[Matches], weights: Floats) -> Floats:
+def average_precision(
+        matches: Sequence[Matches], weights: Floats,
+        places: Sequence[int] = range(len(THRESHOLDS))) -> Floats:
     """
     Return average precision for weighted frames.
 
@@ -310,10 +312,11 @@ def average_precision(matches: Sequence[Matches], weights: Floats) -> Floats:
     data set has no objects of.
 
     :param weights: (draws, frames) how often each frame counts.
-    :returns: (draws, 10) mean over the classes at each of ``THRESHOLDS``; not a number where no
-        class has objects.
+    :param places: of the ``THRESHOLDS`` to look at.
+    :returns: (draws, places) mean over the classes at each of these; not a number where no class
+        has objects.
     """
-    total = np.zeros((len(weights), len(THRESHOLDS)))
+    total = np.zeros((len(weights), len(places)))
     classes = np.zeros((len(weights), 1))
     for of_class in matches:
         objects = weights @ of_class.objects.astype(np.float64)
@@ -324,9 +327,9 @@ def average_precision(matches: Sequence[Matches], weights: Floats) -> Floats:
         for start in range(0, len(rows), size):
             part = rows[start:start + size]
             drawn = weights[part][:, of_class.frames]
-            for column in range(len(THRESHOLDS)):
+            for column, place in enumerate(places):
                 total[part, column] += _weighted_average_precision(
-                    drawn, objects[part], of_class.right_at(column), of_class.counts_at(column))
+                    drawn, objects[part], of_class.right_at(place), of_class.counts_at(place))
     return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
