@@ -5,7 +5,7 @@
 Ask how often the certificate's bound holds, and how far above the truth it lies.
 
 Videos are drawn in which tracks are missed at a known rate, and together: the scene drifts, or
-has bad spells, in which all that is in view is missed (``test/streams.py``). For each kind of
+has bad spells, in which all that is in view is missed (``simulated_streams``). For each kind of
 scene and each rate there are as many videos as asked for, and of each the bound is computed as
 ``certify`` does.
 
@@ -25,12 +25,12 @@ import argparse
 import json
 from pathlib import Path
 import platform
-import sys
 from typing import Any
 
 import numpy as np
 import scipy
 from scipy.stats import binomtest
+from simulated_streams import FRAME_RATE, stream, Weather  # a neighbour
 
 from prune_perception import __version__
 from prune_perception.bundle import read_bundle
@@ -38,9 +38,6 @@ from prune_perception.pruning.certify import blocks_of, SHORTEST_BLOCK
 from prune_perception.pruning.certify_bundles import certify_bundles
 from prune_perception.pruning.miss_bound import bound_independent, bound_misses
 from prune_perception.resources import find_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'test'))
-from streams import FRAME_RATE, stream, Weather  # type: ignore[import-not-found]
 
 CONFIDENCE = 0.95
 SHARES = (0.01, 0.05, 0.1, 0.2)

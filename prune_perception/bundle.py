@@ -121,6 +121,8 @@ class Provenance:
     :param parent: digest of the bundle that it was made from.
     :param data: digest of the data that it was made with.
     :param seed: of the pseudo-random numbers.
+    :param distilled: whether a pruned network was trained after its restoration; None where that
+        is not known, or nothing was pruned.
     """
 
     command: str
@@ -128,6 +130,7 @@ class Provenance:
     parent: str | None = None
     data: str | None = None
     seed: int | None = None
+    distilled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -496,7 +499,8 @@ class _Fields:
         return integers[0], integers[1]
 
 
-_KINDS = {str: 'a text', int: 'an integer', float: 'a number', dict: 'a mapping', list: 'a list'}
+_KINDS = {str: 'a text', bool: 'bool', int: 'an integer', float: 'a number', dict: 'a mapping',
+          list: 'a list'}
 
 
 def _kind(value: Any) -> str:
@@ -547,7 +551,8 @@ def _parse_card(path: Path, text: bytes) -> Card:
         provenance=Provenance(
             command=provenance.text('command'), tool_version=provenance.text('tool_version'),
             parent=provenance.get('parent', str, None), data=provenance.get('data', str, None),
-            seed=provenance.get('seed', int, None)),
+            seed=provenance.get('seed', int, None),
+            distilled=provenance.get('distilled', bool, None)),
         licence=card.text('licence'),
         attribution=card.text('attribution'),
         energy=_energy(path, card),

@@ -8,7 +8,8 @@ The squares are those of ``blobs``: a person by its blue, a dog by its green. Tw
 layer carry the two colours to the outputs; the others are random, and the outputs do not use them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,23 @@ def use_networks() -> None:
     registry._constructors.setdefault('untraceable', Untraceable)
 
 
+@contextmanager
+def networks_in_use() -> Iterator[None]:
+    """Make the networks known for a while, in which torch takes one thread."""
+    before, threads = dict(registry._constructors), torch.get_num_threads()
+    torch.set_num_threads(1)
+    use_networks()
+    try:
+        yield
+    finally:
+        registry._constructors.clear()
+        registry._constructors.update(before)
+        torch.set_num_threads(threads)
+
+
 def write_squares(folder: Path, network: str = NAME, **changes: Any) -> Bundle:
     """
-    Write the bundle; ``use_networks`` goes before it.
+    Write the bundle; ``networks_in_use`` goes around it.
 
     :param changes: other values of the card.
     """

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from dataclasses import replace
+from pathlib import Path
 import subprocess
 import sys
 
@@ -9,7 +10,6 @@ from blobs import DOG, PERSON, write_blobs, write_pictures
 from bundles import small_card
 import numpy as np
 import pytest
-from streams import FRAME_RATE, render, stream, Weather
 import yaml
 
 from prune_perception.bundle import read_bundle, replace_card
@@ -40,6 +40,9 @@ from prune_perception.pruning.miss_bound import (
     units_needed_at,
 )
 from prune_perception.pruning.tracks import link, MOST_GAP
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'benchmarks'))
+from simulated_streams import FRAME_RATE, render, stream, Weather
 
 NAMES = ('person', 'dog')
 

@@ -20,38 +20,31 @@ from typing import Any
 import cv2
 import pytest
 
-torch = pytest.importorskip('torch')
+pytest.importorskip('torch')
 pytest.importorskip('torch_pruning')
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('pycocotools')
 
-from prunable import CLASSES, FRAMES, use_networks, write_footage, write_squares  # noqa: E402
+from prunable import CLASSES, FRAMES, networks_in_use, write_footage, write_squares
 
-from prune_perception import bundle as bundle_module  # noqa: E402
-from prune_perception.bundle import read_bundle  # noqa: E402
-from prune_perception.cli import prune as verb  # noqa: E402
-from prune_perception.cli.main import main  # noqa: E402
-from prune_perception.cli.words import duration, frame_range  # noqa: E402
-from prune_perception.frames.recording import open_recording  # noqa: E402
-from prune_perception.networks import registry  # noqa: E402
-from prune_perception.pruning import pruner  # noqa: E402
-from prune_perception.pruning.pruner import Outcome, prune  # noqa: E402
-from prune_perception.runtime.detector import Detector  # noqa: E402
+from prune_perception import bundle as bundle_module
+from prune_perception.bundle import read_bundle
+from prune_perception.cli import prune as verb
+from prune_perception.cli.main import main
+from prune_perception.cli.words import duration, frame_range
+from prune_perception.frames.recording import open_recording
+from prune_perception.pruning import pruner
+from prune_perception.pruning.pruner import Outcome, prune
+from prune_perception.runtime.detector import Detector
 
 TEST = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope='module', autouse=True)
 def networks() -> Iterator[None]:
-    before = dict(registry._constructors)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    use_networks()
-    yield
-    registry._constructors.clear()
-    registry._constructors.update(before)
-    torch.set_num_threads(threads)
+    with networks_in_use():
+        yield
 
 
 @pytest.fixture(scope='module')
@@ -203,7 +196,7 @@ def test_a_terminal_gets_a_bar_for_each_stage(
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr('rich.console.Console.is_terminal', True)
     monkeypatch.setenv('COLUMNS', '100')
-    with verb._progress() as progress:
+    with verb.stages() as progress:
         progress('observe', 0.0, '')
         progress('observe', 0.5, '96 [frames]')
         progress('observe', 1.0, '')

@@ -11,6 +11,7 @@ import small_networks as small  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from prune_perception.pruning.groups import GroupError  # noqa: E402
 from prune_perception.pruning.observe import inputs_at, mixing_layers, observe  # noqa: E402
 
 LAYERS = [
@@ -191,6 +192,43 @@ def test_what_a_layer_took_is_seen_before_it_is_overwritten():
                    for layer in (module.left, module.right)]).detach()
     torch.testing.assert_close(
         seen.layers['hidden'].gram, x.T @ x / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_network_is_given_may_be_overwritten():
+    class Scaled(small.Residual):
+        def forward(self, x):
+            return super().forward(x.mul_(2))
+
+    module, twice = small.made(Scaled), small.made(small.Residual)
+    twice.load_state_dict(module.state_dict())
+    images = small.images(2)
+    found = observe(module, images, small.Halves()).layers
+    expected = observe(twice, [2 * image for image in images], small.Halves()).layers
+    assert all(torch.equal(found[name].gram, expected[name].gram) for name in expected)
+    assert all(torch.equal(found[name].sensitivity, expected[name].sensitivity)
+               for name in expected)
+
+
+@pytest.mark.parametrize(('depthwise', 'layer'), [(False, 'side'), (True, 'one of its layers')])
+def test_an_input_that_gradients_need_must_not_be_overwritten(depthwise, layer):
+    class Shared(small.InPlace):
+        def __init__(self):
+            super().__init__()
+            self.side = small.conv(8, 8, groups=8 if depthwise else 1)
+            self.activation = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            x = self.stem(x)
+            side = self.side(x)
+            return self.predict(side + self.activation(x))
+
+    module = small.made(Shared)
+    with pytest.raises(GroupError, match=f'^Shared overwrites what {layer} was given.*') as raised:
+        observe(module, small.images(1), small.Halves())
+    assert '\n' not in str(raised.value)
+    assert not module.side._forward_hooks
+    module.activation.inplace = False
+    assert 'stem' in observe(module, small.images(1), small.Halves()).layers
 
 
 def test_places_are_drawn_where_the_gradients_are():

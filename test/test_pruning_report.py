@@ -4,7 +4,6 @@
 """What pruning did, on a page and as plain values: that all of it is there, and nothing else."""
 
 import base64
-from collections.abc import Iterator
 from dataclasses import replace
 import importlib.metadata
 import io
@@ -19,55 +18,43 @@ import numpy as np
 from pages import Structure
 import pytest
 
-torch = pytest.importorskip('torch')
+pytest.importorskip('torch')
 pytest.importorskip('torch_pruning')
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('pycocotools')
 
-from prunable import FRAMES, use_networks, write_footage, write_squares  # noqa: E402
-from rich.console import Console  # noqa: E402
+from prunable import FRAMES, networks_in_use, write_footage, write_squares
+from rich.console import Console
 
-from prune_perception.detections import Detections  # noqa: E402
-from prune_perception.energy.hardware import load_profile  # noqa: E402
-from prune_perception.energy.report import number  # noqa: E402
-from prune_perception.networks import registry  # noqa: E402
-from prune_perception.pruning.distillation import Point  # noqa: E402
-from prune_perception.pruning.pruner import (  # noqa: E402
-    Example,
-    Outcome,
-    prune,
-    Request,
-    Sizes,
-    Trial,
-)
-from prune_perception.pruning.report import html_report, summary, write_report  # noqa: E402
-from prune_perception.pruning.tables import print_outcome  # noqa: E402
+from prune_perception.detections import Detections
+from prune_perception.energy.hardware import load_profile
+from prune_perception.energy.report import number
+from prune_perception.pruning.distillation import Point
+from prune_perception.pruning.input_size import Sizes, Trial
+from prune_perception.pruning.pruner import Example, Outcome, prune, Request
+from prune_perception.pruning.report import html_report, summary, write_report
+from prune_perception.pruning.tables import print_outcome
 
 HOSTILE = '<script>alert("&")</script>'
 
 
 @pytest.fixture(scope='module')
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Prune a small network; training and input sizes, which it has none of, are made up."""
-    before, threads = dict(registry._constructors), torch.get_num_threads()
-    torch.set_num_threads(1)
-    use_networks()
     folder = tmp_path_factory.mktemp('report')
-    found = prune(Request(
-        write_squares(folder / 'dense'), write_footage(folder / 'walk'),
-        load_profile('eyeriss_65nm'), energy_budget=0.3, distil=False,
-        command='prune-perception prune dense'))
+    with networks_in_use():
+        found = prune(Request(
+            write_squares(folder / 'dense'), write_footage(folder / 'walk'),
+            load_profile('eyeriss_65nm'), energy_budget=0.3, distil=False,
+            command='prune-perception prune dense'))
     curve = tuple(Point(step, 2.0 * step, 1 / (step + 1), {'classes': 1 / (step + 1)},
                         (step - 30) ** 2 / 1000 + 0.5) for step in range(0, 50, 10))
-    yield replace(
+    return replace(
         found, curve=curve, notes=('something to know',),
         agreement={**found.agreement, 'distillation': 0.9876},
         sizes=Sizes(0.97, (
             Trial((32, 64), 1.0, 0.75), Trial((16, 32), 0.5, None, 'it sees less'))))
-    registry._constructors.clear()
-    registry._constructors.update(before)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')

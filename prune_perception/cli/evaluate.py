@@ -11,8 +11,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from prune_perception.cli.words import number, output_file, whole
-from prune_perception.energy.hardware import load_profile, ProfileError
+from prune_perception.cli.words import number, output_file, profile_name, whole
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions, ENGINES
 
@@ -82,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of the bootstrap (default: the square root of their number)')
     parser.add_argument('--seed', type=whole(0), default=0, help='of the bootstrap (%(default)s)')
     parser.add_argument(
-        '--hardware', type=_profile, default='eyeriss_65nm', metavar='PROFILE',
+        '--hardware', type=profile_name, default='eyeriss_65nm', metavar='PROFILE',
         help='for the modelled energy (%(default)s)')
     parser.add_argument(
         '--no-timing', action='store_true', help='leave out latency, memory and measured energy')
@@ -246,11 +245,3 @@ def _requirement(text: str) -> 'Requirement':
         return parse_requirement(text)
     except RequirementError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _profile(text: str) -> str:
-    try:
-        load_profile(text)
-    except ProfileError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text

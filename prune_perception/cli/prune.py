@@ -4,22 +4,20 @@
 """The verb ``prune``: make a detector smaller for one robot, from its own footage."""
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 import json
 from pathlib import Path
 import shlex
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from prune_perception.bundle import Bundle, check_place, read_bundle, write_bundle
+from prune_perception.cli.progress import stages
 from prune_perception.cli.words import duration, frame_range, names, output_file, profile, whole
 from prune_perception.pruning import METHODS
 from prune_perception.resources import find_model
 
 if TYPE_CHECKING:
-    from prune_perception.pruning.pruner import Outcome, Progress
+    from prune_perception.pruning.pruner import Outcome
 
 NAME = 'prune'
 HELP = 'make a detector smaller for one robot, from its own footage, without labels'
@@ -126,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
             check_budget(request)
         except PlanError as error:
             return _refuse(str(error), 2)
-        with _progress() as progress:
+        with stages() as progress:
             outcome = prune(request, progress)
     except (AgreementError, FootageError, GroupError, HeadError, PlanError, SplitError) as error:
         return _refuse(str(error), 1)
@@ -207,37 +205,3 @@ def _write_reports(outcome: 'Outcome', arguments: argparse.Namespace,
             status = _refuse(
                 f'{path}: cannot be written: {(error.strerror or str(error)).lower()}', 1)
     return status
-
-
-@contextmanager
-def _progress() -> Iterator['Progress']:
-    """Show a bar for each stage on a terminal; what reads a pipe gets a line for each."""
-    from rich.console import Console
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_progress()
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
-    columns = (
-        TextColumn('{task.description}', markup=False), BarColumn(bar_width=24),
-        TextColumn('{task.percentage:>3.0f} %'), TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn('{task.fields[doing]}', markup=False,
-                   table_column=Column(no_wrap=True, overflow='ellipsis')))
-    tasks = {}
-    with Progress(*columns, console=console) as bar:
-        def show(stage: str, share: float, text: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=1.0, doing='')
-            bar.update(tasks[stage], completed=share, doing='' if share >= 1 else text)
-        yield show
-
-
-def _plain_progress() -> Callable[[str, float, str], None]:
-    begin, seen = time.monotonic(), set[str]()
-
-    def show(stage: str, share: float, text: str) -> None:
-        if stage not in seen:
-            seen.add(stage)
-            print(f'{time.monotonic() - begin:6.0f} s  {stage}', file=sys.stderr, flush=True)
-    return show

@@ -83,6 +83,12 @@ def profile(text: str) -> HardwareProfile:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def profile_name(text: str) -> str:
+    """Return the name or file of a hardware profile that can be read, for argparse."""
+    profile(text)
+    return text
+
+
 def frame_range(text: str) -> tuple[int, int]:
     """Return the first and the last frame of a part, from 1, for argparse."""
     first, dash, last = text.partition('-')

@@ -10,14 +10,17 @@ different sizes compare.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import nn
 
 from prune_perception.bundle import Card
 from prune_perception.detections import Detections
-from prune_perception.evaluation.metrics import accuracy, judge
+from prune_perception.evaluation.intervals import draw, Draws, Interval, interval_of
+from prune_perception.evaluation.metrics import average_precision, judge, Judged, match
 from prune_perception.evaluation.runs import FrameResult, ModelRun
 from prune_perception.evaluation.truth import GroundTruth, Truth
 from prune_perception.pruning.footage import Images, resized, tensor_of
@@ -65,6 +68,13 @@ def detections_of(
     return tuple(found)
 
 
+def mirrored(found: Sequence[Detections]) -> tuple[Detections, ...]:
+    """Return detections of mirrored images where they lie in the images themselves."""
+    return tuple(Detections(
+        np.stack([1 - one.boxes[:, 2], one.boxes[:, 1], 1 - one.boxes[:, 0], one.boxes[:, 3]], 1),
+        one.scores, one.classes) for one in found)
+
+
 def agreement(dense: Sequence[Detections], other: Sequence[Detections]) -> float:
     """
     Return the average precision of a network against the dense one, at an overlap of 0.5.
@@ -75,6 +85,52 @@ def agreement(dense: Sequence[Detections], other: Sequence[Detections]) -> float
     :param other: of the same images, with the same classes.
     :raises AgreementError: the dense network is confident of nothing.
     """
+    return score(dense, other, draw(len(dense), draws=0)).value
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """
+    An agreement, and what it would be with other frames like these.
+
+    :param draws: (draws,) the agreement of each draw of blocks of frames.
+    """
+
+    value: float
+    draws: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval; None where there were too few blocks to draw from."""
+        return interval_of(self.value, self.draws, (0.0, 1.0)) if len(self.draws) else None
+
+
+def score(dense: Sequence[Detections], other: Sequence[Detections], drawn: Draws) -> Score:
+    """
+    Return the agreement with its draws; see :func:`agreement`.
+
+    :param drawn: blocks of the frames; the same for all networks that are compared.
+    :raises AgreementError: the dense network is confident of nothing.
+    """
+    matches = match(_judged(dense, other))['all']
+    once = np.ones((1, len(dense)))
+    value = float(average_precision(matches, once, places=(0,))[0, 0])
+    if np.isnan(value):
+        raise AgreementError(
+            f'the dense network finds nothing with a score of {CONFIDENT} or more in '
+            f'{len(dense)} frames, so that there is nothing to agree on; give footage in which '
+            'its classes appear')
+    draws = average_precision(matches, drawn.weights[:, drawn.blocks], places=(0,))[:, 0] \
+        if drawn.usable else np.zeros(0)
+    return Score(value, draws)
+
+
+def objects(dense: Sequence[Detections]) -> int:
+    """Return how many objects the dense network is confident of."""
+    return sum(int((found.scores >= CONFIDENT).sum()) for found in dense)
+
+
+def _judged(dense: Sequence[Detections], other: Sequence[Detections]) -> Judged:
     truth, results = {}, []
     for index, (wanted, found) in enumerate(zip(dense, other, strict=True)):
         sure = wanted.scores >= CONFIDENT
@@ -83,13 +139,6 @@ def agreement(dense: Sequence[Detections], other: Sequence[Detections]) -> float
         results.append(FrameResult(index, index, None, found))
     classes = {int(number) for detections in (*dense, *other) for number in detections.classes}
     names = tuple(str(number) for number in range(max(classes, default=0) + 1))
-    judged = judge(
+    return judge(
         GroundTruth(names, truth, 'the dense network', agreement=True),
         ModelRun('other', '', names, '', tuple(results)), names)
-    values = accuracy(judged).values
-    if 'ap50' not in values:
-        raise AgreementError(
-            f'the dense network finds nothing with a score of {CONFIDENT} or more in '
-            f'{len(dense)} frames, so that there is nothing to agree on; give footage in which '
-            'its classes appear')
-    return values['ap50']

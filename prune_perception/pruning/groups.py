@@ -36,7 +36,7 @@ _KNOWN = (nn.Conv2d, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
 
 class GroupError(ValueError):
-    """A network whose channels cannot be followed; one line that says where and why."""
+    """A network that cannot be followed forth or back; one line that says where and why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,15 @@ class ChannelGroup:
 
     def describe(self) -> str:
         """Return one line for people."""
+        fixed = f'; fixed: {self.fixed}' if self.fixed else ''
+        return f'{self.name}: {self.channels} channels, {self.ties()}{fixed}'
+
+    def ties(self) -> str:
+        """Return which layers make and take the channels, and what ties them, for people."""
         made = ', '.join(_with_reason(tied) for tied in self.producers)
         taken = ', '.join(_with_reason(tied) for tied in self.consumers) or 'the output'
-        fixed = f'; fixed: {self.fixed}' if self.fixed else ''
-        together = f', {self.unit} at a time' if self.unit > 1 else ''
-        return f'{self.name}: {self.channels} channels{together}, made by {made}; ' \
-               f'taken by {taken}{fixed}'
+        together = f'{self.unit} at a time, ' if self.unit > 1 else ''
+        return f'{together}made by {made}; taken by {taken}'
 
 
 class ChannelGraph:

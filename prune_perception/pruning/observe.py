@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from prune_perception.pruning.groups import GroupError
 from prune_perception.pruning.heads import Head
 
 # Of the places drawn in a map, this part is drawn evenly; the others by the gradients.
@@ -114,11 +115,13 @@ def observe(
     :param images: each float32 (1, 3, height, width), normalised.
     :param places: how many are drawn in one map at most.
     :param progress: called with the share that is done.
+    :raises GroupError: the network overwrites what its gradients need.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = mixing_layers(module)
     found: dict[str, LayerStatistics] = {}
     seen: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    taken: list[tuple[str, torch.Tensor, int]] = []  # inputs and their versions when they were
 
     def hook(name: str) -> Callable[..., torch.Tensor]:
         def call(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
@@ -127,6 +130,7 @@ def observe(
             # Copies: what comes after may work in place, and inputs, outputs and gradients would
             # be those of its result.
             seen.append((name, inputs[0].detach().clone(), output))
+            taken.append((name, inputs[0], inputs[0]._version))
             return output.clone()
         return call
 
@@ -139,9 +143,11 @@ def observe(
         for number, image in enumerate(images):
             seen.clear()
             with torch.enable_grad():
-                # Gradients reach every layer also where a network's weights are frozen.
-                outputs = module(image.clone().requires_grad_())
-                head.curvature_noise(outputs, generator).backward()
+                # Gradients reach every layer also where a network's weights are frozen. A copy:
+                # the network may work in place on what it is given.
+                outputs = module(image.clone().requires_grad_().clone())
+                _backward(head.curvature_noise(outputs, generator), module, taken)
+            taken.clear()
             _add_image(found, layers, seen, places, generator)
             if progress:
                 progress((number + 1) / len(images))
@@ -156,6 +162,21 @@ def observe(
         statistics.mean /= statistics.samples
         statistics.sensitivity /= len(images)
     return Observation(tuple(images), found)
+
+
+def _backward(loss: torch.Tensor, module: nn.Module,
+              taken: Sequence[tuple[str, torch.Tensor, int]]) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if 'inplace operation' not in str(error):
+            raise
+        layers = ', '.join(dict.fromkeys(
+            name for name, given, version in taken if given._version != version))
+        raise GroupError(
+            f'{type(module).__name__} overwrites what {layers or "one of its layers"} was given, '
+            'which gradients need; let the operation that comes after return a new tensor '
+            '(inplace=False)') from error
 
 
 def _add_image(found: dict[str, LayerStatistics], layers: dict[str, nn.Conv2d | nn.Linear],

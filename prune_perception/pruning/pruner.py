@@ -10,24 +10,22 @@ takes, so that a job that is stopped leaves nothing behind.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import time
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from prune_perception import __version__
-from prune_perception.bundle import Bundle, Card, GRAPH, OutputSpec, Provenance
+from prune_perception.bundle import Bundle, Card, GRAPH, Provenance
 from prune_perception.detections import Detections
 from prune_perception.energy.account import EnergyAccount
-from prune_perception.energy.counting import profile_module
 from prune_perception.energy.hardware import HardwareProfile
+from prune_perception.evaluation.intervals import draw
 from prune_perception.networks.export import bundle_files
-from prune_perception.networks.registry import example_input, load_network, round_weights, spec_of
+from prune_perception.networks.registry import round_weights, spec_of
 from prune_perception.pruning.agreement import (
     agreement,
     AgreementError,
@@ -37,33 +35,26 @@ from prune_perception.pruning.agreement import (
 from prune_perception.pruning.certificate import Certificate, Source
 from prune_perception.pruning.certify import certify
 from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
-from prune_perception.pruning.footage import Footage, Images, read_footage, resized, tensor_of
-from prune_perception.pruning.groups import ChannelGraph
-from prune_perception.pruning.heads import Head, head_of
+from prune_perception.pruning.footage import Footage, Images, read_footage, resized
+from prune_perception.pruning.forecast import predicted_agreement, Prediction
+from prune_perception.pruning.input_size import reason_for_one_size, Sizes, try_sizes
 from prune_perception.pruning.latency import compare, engine_for, engine_of, Latency
-from prune_perception.pruning.methods import create, FORECASTING
-from prune_perception.pruning.observe import Observation, observe
-from prune_perception.pruning.plan import Plan, plan_for, PlanError, Sweep, sweep
+from prune_perception.pruning.latency_search import plan_for_latency
+from prune_perception.pruning.observe import Observation
+from prune_perception.pruning.plan import Plan, PlanError, Sweep
+from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for
+from prune_perception.pruning.projection import ProjectionError
 from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import split, Splits
-from prune_perception.pruning.width_energy import WidthEnergy
 from prune_perception.runtime.machine import machine_name
 from prune_perception.runtime.memory import release_unused_memory
 
-FIT_IMAGES = 96
-SELECT_IMAGES = 24
-TRIAL_IMAGES = 32
-"""Images that a forecast for an input size is made from."""
-
-_SMALLEST_SIDE = 0.6  # of the dense input's: detectors see little below
-_TOLERANCE = 0.01  # of agreement, below the dense network's consistency with itself
+_SELECT_IMAGES = 24  # that the ridge is chosen by
 _LEAST_SPEEDUP = 1.03
 _LATENCY_TOLERANCE = 1.05  # of the budget, when the network is measured again
-_LATENCY_NETWORKS = 32  # along a sweep, among which that for a latency budget is looked for
 _RESERVED_SECONDS = 25.0  # for export and measurement, after distillation
 _EXAMPLES = 4
-_SIZE_IMAGES = 64  # by which the dense network is compared with itself at another size
 
 Progress = Callable[[str, float, str], None]
 """Called with a stage, the share of it that is done (0 to 1) and a word on how it goes."""
@@ -114,38 +105,6 @@ class Request:
     command: str = ''
 
 
-@dataclass(frozen=True)
-class Trial:
-    """
-    An input size that was considered.
-
-    :param size: (height, width), pixels.
-    :param dense: agreement of the dense network at this size with itself at full size.
-    :param forecast: growth of the distillation loss at the budget, before training, for one image
-        of the full size's area; None where it was not forecast.
-    :param reason: what speaks against the size; empty if nothing does.
-    """
-
-    size: tuple[int, int]
-    dense: float
-    forecast: float | None = None
-    reason: str = ''
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """
-    The input sizes that were considered, and what the dense network's own consistency is.
-
-    :param consistency: agreement of the dense network on mirrored frames with itself. Neither
-        answer is better than the other: what agrees as well as this has lost nothing that the
-        footage could show.
-    """
-
-    consistency: float
-    trials: tuple[Trial, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Example:
     """
@@ -171,6 +130,8 @@ class Outcome:
     :param dense: account of the dense bundle, with all its classes.
     :param pruned: account of the new one.
     :param sizes: that were considered; None if none but the full one.
+    :param forecast: of the agreement after restoration, from before anything was removed; None
+        where there could be none.
     :param agreement: with the dense network on frames kept aside, by stage: ``dense at this
         size``, ``restoration``, ``distillation``.
     :param curve: of distillation; empty without.
@@ -187,6 +148,7 @@ class Outcome:
     dense: EnergyAccount
     pruned: EnergyAccount
     latency: Latency
+    forecast: Prediction | None
     agreement: Mapping[str, float]
     curve: tuple[Point, ...]
     ridges: Mapping[str, float]
@@ -205,6 +167,12 @@ class Outcome:
         """Modelled energy as a share of the dense bundle's."""
         return self.pruned.total().energy_mac / self.dense.total().energy_mac
 
+    def reason_for_one_size(self) -> str:
+        """Return why no other input size than the full one was considered."""
+        request = self.request
+        return reason_for_one_size(request.bundle.card, request.method, request.resize) or (
+            'because the dense network finds too little in the footage to compare sizes by')
+
 
 def prune(request: Request, progress: Progress | None = None) -> Outcome:
     """
@@ -212,7 +180,7 @@ def prune(request: Request, progress: Progress | None = None) -> Outcome:
 
     :raises FootageError: the recording cannot be used.
     :raises HeadError: a class is not the bundle's, or its outputs are not known.
-    :raises GroupError: the network cannot be traced.
+    :raises GroupError: the network cannot be traced, or overwrites what its gradients need.
     :raises PlanError: the budget cannot be met, or nothing would be gained.
     :raises AgreementError: the dense network sees nothing in the footage.
     :raises BundleError: the bundle has no weights that can be pruned.
@@ -227,283 +195,190 @@ class _Job:
         self._begin = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._notes: list[str] = []
-        self._energies: dict[tuple[int, int], WidthEnergy] = {}  # by input size
 
     def run(self) -> Outcome:
         request = self._request
         check_budget(request)
-        bundle = request.bundle
-        whole = load_network(bundle)
-        self._card, self._network = bundle.card, whole
-        self._head: Head = head_of(bundle.card)
-        ChannelGraph(whole, example_input(bundle.card.input))  # before the footage is read
-        if request.classes is not None:
-            self._network, self._card = self._head.keep_classes(
-                whole, bundle.card, request.classes)
-            self._head = head_of(self._card)
+        # Before the footage is read, which takes longer: what cannot be pruned is refused here.
+        self._full = planner_for(
+            request.bundle, request.profile, bits=request.bits, classes=request.classes,
+            method=request.method, seed=request.seed)
         with self._stage('read the footage') as tell:
-            footage = read_footage(
-                request.data, bundle.card.input, request.topic,
+            self._footage = read_footage(
+                request.data, request.bundle.card.input, request.topic,
                 progress=tell, part=request.frames)
-        if footage.skipped:
-            self._notes.append(f'{len(footage.skipped)} frames could not be read, the first: '
-                               f'{footage.skipped[0]}')
-        splits = split(len(footage.images))
-        self._fit_images = footage.images[splits.fit.start:splits.fit.stop]
-        self._select_images = footage.images[splits.select.start:splits.select.stop]
-        self._certify_frames = len(splits.certify)
-        self._dense_account = self._account(whole, bundle.card)
-        self._reference = self._dense_account.total().energy_mac
+        if self._footage.skipped:
+            self._notes.append(f'{len(self._footage.skipped)} frames could not be read, the '
+                               f'first: {self._footage.skipped[0]}')
+        images, self._splits = self._footage.images, split(len(self._footage.images))
+        self._fit_images = images[self._splits.fit.start:self._splits.fit.stop]
+        self._select_images = images[self._splits.select.start:self._splits.select.stop]
         self._dense_engine = engine_of(
-            replace(bundle.card, network=None), {GRAPH: bundle.read_file(GRAPH)})
+            replace(request.bundle.card, network=None),
+            {GRAPH: request.bundle.read_file(GRAPH)})
         with self._stage('see what the dense network sees'):
-            self._dense_seen = detections_of(self._network, self._card, self._select_images)
+            self._dense_seen = self._found_by(self._full.network, self._full.card)
             agreement(self._dense_seen, self._dense_seen)  # raises if it sees nothing
-        size, sizes = self._choose_size()
-        return self._make(size, sizes, footage, splits)
+        sizes = self._try_sizes()
+        return self._make(self._full.at(sizes.best() if sizes else self._full.size), sizes)
 
-    # ---- input size
-
-    def _choose_size(self) -> tuple[tuple[int, int], Sizes | None]:
-        """
-        Return the input size to prune at, and all that were considered.
-
-        Among the sizes at which the dense network still agrees with itself it is the one with
-        the least forecast loss.
-        """
-        sizes = sizes_of(self._card)
-        full = sizes[0]
-        if not self._request.resize or len(sizes) == 1 or self._request.method not in FORECASTING:
-            return full, None
+    def _try_sizes(self) -> Sizes | None:
+        request = self._request
+        if reason_for_one_size(request.bundle.card, request.method, request.resize):
+            return None
         with self._stage('choose the input size') as tell:
-            images = self._of_both(_SIZE_IMAGES)
-            seen = detections_of(self._network, self._card, images)
             try:
-                consistency = agreement(seen, _mirrored(
-                    detections_of(self._network, self._card, images[:, :, ::-1])))
+                sizes = try_sizes(
+                    self._full, self._fit_images, self._select_images, self._plan,
+                    until=(request.energy_budget or 0.0) * self._full.reference, progress=tell)
             except AgreementError as error:
                 self._notes.append(f'the input size was kept: {error}')
-                return full, None
-            trials: list[Trial] = []
-            for number, size in enumerate(sizes):
-                tell(number / len(sizes), f'{size[1]} x {size[0]} pixels')
-                card = self._resized_card(size)
-                dense = 1.0 if size == full else agreement(
-                    seen, detections_of(self._network, card, images))
-                if dense >= consistency - _TOLERANCE:
-                    trials.append(self._forecast(size, card, dense))
-                    continue
-                trials.append(Trial(size, dense, None, 'the dense network sees less at this size'))
-                if any(trial.forecast is not None for trial in trials):
-                    break
-                # No larger size meets the budget: better a network that sees less than none.
-                trials[-1] = self._forecast(size, card, dense)
-                if trials[-1].forecast is not None:
-                    self._notes.append(
-                        f'the budget forced the input down to {size[1]} x {size[0]} pixels, where '
-                        f'the dense network agrees with itself by {dense:.3f} only')
-        possible = [trial for trial in trials if trial.forecast is not None]
-        if not possible:
-            raise PlanError(trials[-1].reason)
-        return min(possible, key=_forecast_of).size, Sizes(consistency, tuple(trials))
+                return None
+        if sizes.note():
+            self._notes.append(sizes.note())
+        return sizes
 
-    def _forecast(self, size: tuple[int, int], card: Card, dense: float) -> Trial:
-        """Plan for the budget from a few images, without making anything."""
-        release_unused_memory()
-        fit = self._observe(card, self._fit_images, TRIAL_IMAGES)
-        graph = ChannelGraph(self._network, example_input(card.input))
-        until = (self._request.energy_budget or 0.0) * self._reference
-        try:
-            plan = self._plan(card, graph, self._sweep(card, graph, fit, until=until))
-        except PlanError as error:
-            return Trial(size, dense, None, str(error))
-        full = self._card.input
-        # An object covers cells in proportion to the area, and each has its part in the loss.
-        return Trial(size, dense,
-                     plan.cost * full.height * full.width / (size[0] * size[1]))
-
-    def _of_both(self, most: int) -> Images:
-        """Return images of fit and select, evenly spread."""
-        fit, select = self._fit_images, self._select_images
-        both = len(fit) + len(select)
-        index = np.linspace(0, both - 1, min(most, both)).astype(int)
-        return np.stack([fit[at] if at < len(fit) else select[at - len(fit)] for at in index])
-
-    # ---- the network
-
-    def _make(self, size: tuple[int, int], sizes: Sizes | None, footage: Footage,
-              splits: Splits) -> Outcome:
+    def _plan(self, planner: Planner, swept: Sweep) -> Plan:
+        """Return the plan for the budget; raises PlanError."""
         request = self._request
-        card = self._resized_card(size)
+        if request.energy_budget is not None:
+            return planner.plan(swept, request.energy_budget * planner.reference)
+        assert request.latency_budget is not None
+        return plan_for_latency(planner, swept, request.latency_budget,
+                                lambda pruned: self._compare(pruned, planner.card))
+
+    def _make(self, planner: Planner, sizes: Sizes | None) -> Outcome:
+        request = self._request
         with self._stage('observe') as tell:
-            fit = self._observe(card, self._fit_images, FIT_IMAGES, tell)
-            select = self._observe(card, self._select_images, SELECT_IMAGES)
-        graph = ChannelGraph(self._network, example_input(card.input))
+            words = f'{min(FIT_IMAGES, len(self._fit_images))} frames'
+            fit = planner.observe(
+                self._fit_images, FIT_IMAGES, lambda share: tell(share, words))
+            select = planner.observe(self._select_images, _SELECT_IMAGES)
         with self._stage('plan') as tell:
-            swept = self._sweep(card, graph, fit, tell)
-            plan = self._plan(card, graph, swept)
+            swept = planner.sweep(fit, progress=tell)
+            plan = self._plan(planner, swept)
+        with self._stage('forecast'):
+            predicted = self._predict(planner, plan, fit)
         with self._stage('restore') as tell:
-            pruned, ridges = self._restored(card, graph, plan, fit, select, tell)
-        card = replace(card, network=spec_of(
-            self._network_name(), pruned, card.network.settings if card.network else {}))
-        found = {'dense at this size': agreement(
-            self._dense_seen, detections_of(self._network, card, self._select_images))}
-        found['restoration'] = agreement(
-            self._dense_seen, detections_of(pruned, card, self._select_images))
+            pruned = planner.remove(plan)
+            ridges = restore(pruned, fit, select, kept_outputs(planner.groups, plan.removed),
+                             progress=tell)
+        assert planner.card.network is not None  # a bundle without one is refused
+        card = replace(planner.card, network=spec_of(
+            planner.card.network.name, pruned, planner.card.network.settings))
+        found = {
+            'dense at this size': self._agreement(self._found_by(planner.network, card)),
+            'restoration': self._agreement(self._found_by(pruned, card))}
         with self._stage('measure'):
-            latency = compare(self._dense_engine, request.bundle.card,
-                              engine_for(card, pruned), card)
+            latency = self._compare(pruned, card)
         self._check_gain(latency)
         bound = None
         if request.method == 'provable':
             with self._stage('prove') as tell:
-                bound = bound_of(plan, self._network, graph.groups, fit,
-                                 progress=lambda share: tell(share, ''))
+                bound = bound_of(plan, planner.network, planner.groups, fit, progress=tell)
         del fit, select
         release_unused_memory()
         curve: tuple[Point, ...] = ()
         if request.distil:
-            curve = self._distil(card, pruned)
+            curve = self._distil(planner, pruned)
         round_weights(pruned)
-        pruned_seen = detections_of(pruned, card, self._select_images)
+        pruned_seen = self._found_by(pruned, card)
         if curve:
-            found['distillation'] = agreement(self._dense_seen, pruned_seen)
+            found['distillation'] = self._agreement(pruned_seen)
             if found['distillation'] < found['restoration']:
                 self._notes.append(
                     'distillation brought the network nearer to the dense one at the same input '
                     'size, and no nearer to what that sees at full size: agreement '
                     f'{found["restoration"]:.3f} before, {found["distillation"]:.3f} after')
         with self._stage('certify'):
-            certificate = self._certify(card, pruned, footage, splits.certify)
+            certificate = self._certify(pruned, card)
         with self._stage('export'):
             files = bundle_files(pruned, card)
-        account = self._account(pruned, card)
+        account = planner.account(pruned)
         return Outcome(
-            card=self._finished(card, account, latency, found, footage, certificate),
+            card=self._finished(card, account, latency, found, certificate),
             certificate=certificate, bound=bound, files=files, plan=plan,
-            swept=swept, sizes=sizes, dense=self._dense_account, pruned=account,
-            latency=latency, agreement=found, curve=curve, ridges=ridges,
-            examples=self._examples(pruned_seen), footage=footage, splits=splits,
-            groups=tuple(group.describe() for group in graph.groups),
+            swept=swept, sizes=sizes, dense=planner.dense, pruned=account,
+            latency=latency, forecast=predicted, agreement=found, curve=curve, ridges=ridges,
+            examples=self._examples(pruned_seen), footage=self._footage, splits=self._splits,
+            groups=tuple(group.describe() for group in planner.groups),
             notes=tuple(self._notes), seconds=self._seconds, request=request)
 
-    def _observe(self, card: Card, images: Images, most: int,
-                 tell: Callable[[float, str], None] | None = None) -> Observation:
-        chosen = images[np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)]
-        fitted = resized(chosen, (card.input.height, card.input.width))
-        return observe(
-            self._network, [tensor_of(image[None], card.input) for image in fitted], self._head,
-            seed=self._request.seed, progress=None if tell is None else (
-                lambda share: tell(share, f'{len(chosen)} frames')))
+    def _predict(self, planner: Planner, plan: Plan, fit: Observation) -> Prediction | None:
+        drawn = draw(len(self._select_images), block=1 if self._request.unrelated else None)
+        try:
+            return predicted_agreement(
+                planner, plan, fit, self._select_images, self._dense_seen, drawn)
+        except ProjectionError as error:
+            self._notes.append(str(error))
+            return None
 
-    def _width_energy(self, card: Card, graph: ChannelGraph) -> WidthEnergy:
-        key = (card.input.height, card.input.width)
-        if key not in self._energies:
-            self._energies[key] = WidthEnergy(
-                self._network, example_input(card.input), graph.groups, self._request.profile,
-                self._request.bits)
-        return copy.deepcopy(self._energies[key])
-
-    def _sweep(self, card: Card, graph: ChannelGraph, fit: Observation,
-               tell: Callable[[float, str], None] | None = None, until: float = 0.0
-               ) -> Sweep:
-        method = create(self._request.method, self._network, graph.groups, fit,
-                        self._request.seed)
-        return sweep(self._network, graph.groups, self._width_energy(card, graph), method,
-                     until=until,
-                     progress=None if tell is None else (lambda share: tell(share, '')))
-
-    def _plan(self, card: Card, graph: ChannelGraph, swept: Sweep) -> Plan:
-        request = self._request
-        if request.energy_budget is not None:
-            return plan_for(swept, self._width_energy(card, graph),
-                            request.energy_budget * self._reference, self._reference)
-        return self._plan_for_latency(card, graph, swept)
-
-    def _plan_for_latency(self, card: Card, graph: ChannelGraph, swept: Sweep) -> Plan:
-        """Return the largest network on a sweep that is fast enough on this machine."""
-        budget = self._request.latency_budget
-        assert budget is not None
-        energies = sorted({swept.dense_energy, *(step.energy for step in swept.steps)})
-        chosen = np.linspace(0, len(energies) - 1, min(_LATENCY_NETWORKS, len(energies)))
-        energies = [energies[number] for number in chosen.astype(int)]
-        low, high, best, least, dense = 0, len(energies) - 1, None, float('inf'), float('inf')
-        while low <= high:
-            # By halves: a network with less energy is taken to be the faster one.
-            middle = (low + high) // 2 if best or low else low
-            plan = plan_for(swept, self._width_energy(card, graph), energies[middle],
-                            self._reference)
-            pruned = copy.deepcopy(self._network)
-            ChannelGraph(pruned, example_input(card.input)).remove(plan.removed)
-            latency = compare(self._dense_engine, self._request.bundle.card,
-                              engine_for(card, pruned), card)
-            # The ratio survives what else the machine does, a time does not.
-            dense = min(dense, latency.dense)
-            seconds = dense / latency.speedup
-            least = min(least, seconds)
-            if seconds <= budget:
-                best, low = plan, middle + 1
-            elif middle == 0:
-                break
-            else:
-                high = middle - 1
-        if best is None:
-            raise PlanError(
-                f'a latency of {budget * 1e3:.3g} ms cannot be met on this machine: the narrowest '
-                f'network takes {least * 1e3:.3g} ms; ask for more time or lower the input '
-                'resolution')
-        return best
-
-    def _restored(self, card: Card, graph: ChannelGraph, plan: Plan, fit: Observation,
-                  select: Observation, tell: Callable[[float, str], None]
-                  ) -> tuple[nn.Module, dict[str, float]]:
-        pruned = copy.deepcopy(self._network)
-        ChannelGraph(pruned, example_input(card.input)).remove(plan.removed)
-        ridges = restore(
-            pruned, fit, select, kept_outputs(graph.groups, plan.removed),
-            progress=lambda share: tell(share, ''))
-        return pruned, ridges
-
-    def _distil(self, card: Card, pruned: nn.Module) -> tuple[Point, ...]:
+    def _distil(self, planner: Planner, pruned: nn.Module) -> tuple[Point, ...]:
         request = self._request
         a_look = self._seconds['see what the dense network sees'] / len(self._select_images)
-        reserved = _RESERVED_SECONDS + 2 * a_look * self._certify_frames
+        reserved = _RESERVED_SECONDS + 2 * a_look * len(self._splits.certify)
         left = request.time_limit - (time.monotonic() - self._begin) - reserved
         if request.steps is None and left < 10:
             self._notes.append(
                 f'no time was left for distillation within {request.time_limit:.0f} s')
             return ()
-        size = (card.input.height, card.input.width)
         settings = Settings(
             seconds=left if request.steps is None else None, steps=request.steps,
             seed=request.seed)
         with self._stage('distil') as tell:
             return distil(
-                pruned, teacher_of(card, self._network), resized(self._fit_images, size),
-                resized(self._select_images, size), self._head, card.input, settings, tell)
+                pruned, teacher_of(planner.card, planner.network),
+                resized(self._fit_images, planner.size),
+                resized(self._select_images, planner.size), planner.head, planner.card.input,
+                settings, tell)
+
+    # ---- how it compares with the dense network
+
+    def _found_by(self, module: nn.Module, card: Card) -> tuple[Detections, ...]:
+        """Return what a network finds in the frames to select by."""
+        return detections_of(module, card, self._select_images)
+
+    def _agreement(self, found: Sequence[Detections]) -> float:
+        return agreement(self._dense_seen, found)
+
+    def _compare(self, pruned: nn.Module, card: Card) -> Latency:
+        return compare(self._dense_engine, self._request.bundle.card,
+                       engine_for(card, pruned), card)
+
+    def _check_gain(self, latency: Latency) -> None:
+        budget = self._request.latency_budget
+        if budget is not None and latency.pruned > _LATENCY_TOLERANCE * budget:
+            raise PlanError(
+                f'a latency of {budget * 1e3:.3g} ms is not kept: measured again, the planned '
+                f'network takes {latency.pruned * 1e3:.3g} ms; let the machine be idle, or ask '
+                'for more time')
+        if latency.speedup < _LEAST_SPEEDUP:
+            raise PlanError(
+                f'would not be faster: {latency.pruned * 1e3:.3g} ms an image against '
+                f'{latency.dense * 1e3:.3g} ms of the dense network by ONNX Runtime on this '
+                f'machine ({latency.speedup:.2f} times as fast in turns next to each other); '
+                'ask for a smaller budget')
 
     # ---- what is said of it
 
-    def _certify(self, card: Card, pruned: nn.Module, footage: Footage, part: range
-                 ) -> Certificate:
+    def _certify(self, pruned: nn.Module, card: Card) -> Certificate:
         """Read the frames that nothing was chosen by, once."""
+        footage, part, parent = self._footage, self._splits.certify, self._request.bundle
         images = footage.images[part.start:part.stop]
         first, last = footage.numbers[part.start], footage.numbers[part.stop - 1]
         if last - first != len(part) - 1:  # thinned: counted among the frames that were kept
             first, last = part.start + 1, part.stop
-        parent = self._request.bundle
         return certify(
-            detections_of(self._network, self._card, images),
+            detections_of(self._full.network, self._full.card, images),
             detections_of(pruned, card, images), card.class_names,
             Source(footage.path.name, footage.digest, first, last, parent.card.name,
                    parent.digest, footage.frame_rate), unrelated=self._request.unrelated)
 
     def _finished(self, card: Card, account: EnergyAccount, latency: Latency,
-                  found: Mapping[str, float], footage: Footage, certificate: Certificate
-                  ) -> Card:
-        request = self._request
+                  found: Mapping[str, float], certificate: Certificate) -> Card:
+        request, footage = self._request, self._footage
         parent = request.bundle
-        share = account.total().energy_mac / self._reference
+        share = account.total().energy_mac / self._full.reference
         summary: dict[str, Any] = {**account.summary(), 'share_of_parent': share}
         measured = (
             {'figure': 'agreement_ap50', 'value': list(found.values())[-1],
@@ -521,40 +396,14 @@ class _Job:
             certificate=certificate.to_dict(),
             provenance=Provenance(
                 request.command, __version__, parent=parent.digest, data=footage.digest,
-                seed=request.seed))
+                seed=request.seed, distilled='distillation' in found))
 
     def _examples(self, pruned_seen: Sequence[Detections]) -> tuple[Example, ...]:
         chosen = np.linspace(0, len(self._select_images) - 1, _EXAMPLES).astype(int)
-        bgr = self._card.input.colour_order == 'bgr'
+        bgr = self._full.card.input.colour_order == 'bgr'
         return tuple(Example(
             self._select_images[index] if bgr else self._select_images[index][..., ::-1].copy(),
             self._dense_seen[index], pruned_seen[index]) for index in dict.fromkeys(chosen))
-
-    def _check_gain(self, latency: Latency) -> None:
-        budget = self._request.latency_budget
-        if budget is not None and latency.pruned > _LATENCY_TOLERANCE * budget:
-            raise PlanError(
-                f'a latency of {budget * 1e3:.3g} ms is not kept: measured again, the planned '
-                f'network takes {latency.pruned * 1e3:.3g} ms; let the machine be idle, or ask '
-                'for more time')
-        if latency.speedup < _LEAST_SPEEDUP:
-            raise PlanError(
-                f'would not be faster: {latency.pruned * 1e3:.3g} ms an image against '
-                f'{latency.dense * 1e3:.3g} ms of the dense network by ONNX Runtime on this '
-                f'machine ({latency.speedup:.2f} times as fast in turns next to each other); '
-                'ask for a smaller budget')
-
-    def _account(self, module: nn.Module, card: Card) -> EnergyAccount:
-        return profile_module(
-            module, example_input(card.input), profile=self._request.profile,
-            network=card.name, bits=self._request.bits)
-
-    def _resized_card(self, size: tuple[int, int]) -> Card:
-        return resized_card(self._network, self._card, size)
-
-    def _network_name(self) -> str:
-        assert self._request.bundle.card.network is not None  # load_network has refused it
-        return self._request.bundle.card.network.name
 
     @contextlib.contextmanager
     def _stage(self, name: str) -> Any:
@@ -563,26 +412,6 @@ class _Job:
         yield lambda share, text='': self._progress(name, share, text)
         self._progress(name, 1.0, '')
         self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - start
-
-
-def _mirrored(found: Sequence[Detections]) -> tuple[Detections, ...]:
-    """Return detections of mirrored images where they lie in the images themselves."""
-    return tuple(Detections(
-        np.stack([1 - one.boxes[:, 2], one.boxes[:, 1], 1 - one.boxes[:, 0], one.boxes[:, 3]], 1),
-        one.scores, one.classes) for one in found)
-
-
-def _forecast_of(trial: Trial) -> float:
-    return float('inf') if trial.forecast is None else trial.forecast
-
-
-def reason_for_one_size(outcome: Outcome) -> str:
-    """Return why no other input size than the full one was considered."""
-    if not outcome.request.resize:
-        return 'because that was asked for'
-    if outcome.request.method not in FORECASTING:
-        return f'because method {outcome.request.method} forecasts no loss to compare sizes by'
-    return 'because no other fits the network'
 
 
 def check_budget(request: Request) -> None:
@@ -600,27 +429,3 @@ def check_budget(request: Request) -> None:
             '0 and at most 1')
     if latency is not None and not 0 < latency < float('inf'):
         raise PlanError(f'a latency budget of {latency * 1e3:g} ms cannot be; it is above 0')
-
-
-def sizes_of(card: Card) -> list[tuple[int, int]]:
-    """Return the input sizes to consider: the card's own, then smaller ones on whole strides."""
-    height, width = card.input.height, card.input.width
-    strides = card.decoder.settings.get('strides') or (32,)
-    stride = max(int(one) for one in strides)
-    sizes = [(height, width)]
-    for side in range((height - 1) // stride * stride, 0, -stride):
-        other = round(width * side / height / stride) * stride
-        if side < _SMALLEST_SIDE * height or not other:
-            break
-        sizes.append((side, other))
-    return sizes
-
-
-def resized_card(module: nn.Module, card: Card, size: tuple[int, int]) -> Card:
-    """Return the card of a network that is fed at another size."""
-    fed = replace(card.input, height=size[0], width=size[1])
-    with torch.no_grad():
-        outputs = module(example_input(fed))
-    return replace(card, input=fed, outputs=tuple(
-        OutputSpec(spec.name, tuple(output.shape))
-        for spec, output in zip(card.outputs, outputs, strict=True)))

@@ -30,8 +30,7 @@ from prune_perception.evaluation.report.charts import axis, legend, Line, lines
 from prune_perception.page import COLOURS, Markup, page, pairs, table, tag, text, tiles
 from prune_perception.pruning.agreement import CONFIDENT
 from prune_perception.pruning.footage import Images
-from prune_perception.pruning.groups import ChannelGroup
-from prune_perception.pruning.pruner import Outcome, reason_for_one_size
+from prune_perception.pruning.pruner import Outcome
 from prune_perception.runtime.drawing import draw
 
 _KINDS = {'compute': ('compute', '#4d4d4d'), 'weights': ('weights', '#0072b2'),
@@ -105,6 +104,9 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             'engine': latency.engine, 'machine': latency.machine},
         'agreement': {'figure': 'agreement_ap50', 'confident_score': CONFIDENT,
                       'frames': len(splits.select), 'by_stage': dict(outcome.agreement)},
+        'forecast': None if outcome.forecast is None else {
+            'figure': 'agreement_ap50', 'of': 'restoration', 'value': outcome.forecast.value,
+            'low': outcome.forecast.low, 'high': outcome.forecast.high},
         'plan': {
             'share': outcome.plan.share, 'forecast_cost': _finite(outcome.plan.cost),
             'widths': {name: {'before': before, 'after': after}
@@ -197,6 +199,16 @@ def _opening(outcome: Outcome) -> Markup:
         if outcome.notes else '')
 
 
+def agreement_by_stage(outcome: Outcome) -> list[tuple[str, float]]:
+    """Return what was forecast of restoration, if anything, and the agreement after each stage."""
+    forecast = outcome.forecast
+    if forecast is None:
+        return list(outcome.agreement.items())
+    between = '' if forecast.low is None or forecast.high is None else \
+        f' ({forecast.low:.3f} to {forecast.high:.3f})'
+    return [(f'restoration, as forecast{between}', forecast.value), *outcome.agreement.items()]
+
+
 def last_agreement(outcome: Outcome) -> tuple[str, float]:
     """Return the last stage that was judged, and the agreement after it."""
     return list(outcome.agreement.items())[-1]
@@ -249,7 +261,7 @@ def _sizes(outcome: Outcome) -> Markup:
     if sizes is None:
         return text(tag('h3', 'Input size'), tag(
             'p', f'{outcome.card.input.width} × {outcome.card.input.height} was kept, '
-            f'{reason_for_one_size(outcome)}.'))
+            f'{outcome.reason_for_one_size()}.'))
     chosen = (outcome.card.input.height, outcome.card.input.width)
     head = ['pixels', 'agreement of the dense network', 'forecast loss', '']
     rows = [[f'{trial.size[1]} × {trial.size[0]}', _figure(trial.dense),
@@ -321,7 +333,7 @@ def _widths(outcome: Outcome) -> Markup:
         rows.append([
             group.name, f'{before}', f'{after}', _bar_of(after / before),
             f'{first[group.name]:.1%}' if group.name in first else 'never',
-            tag('span', _ties(group), class_='ties')])
+            tag('span', group.ties(), class_='ties')])
     return text(
         tag('p', 'Channels of one group stay or go together, because an addition, a '
             'concatenation or a depthwise convolution ties them. The sweep begins to take '
@@ -331,20 +343,10 @@ def _widths(outcome: Outcome) -> Markup:
               caption='Channels', class_='widths'))
 
 
-def _ties(group: ChannelGroup) -> str:
-    made = ', '.join(tied.layer + (f' ({tied.reason})' if tied.reason else '')
-                     for tied in group.producers if tied.layer != group.name)
-    taken = ', '.join(tied.layer + (f' ({tied.reason})' if tied.reason else '')
-                      for tied in group.consumers) or 'the output'
-    together = f'with {made}; ' if made else ''
-    unit = f'{group.unit} at a time; ' if group.unit > 1 else ''
-    return f'{unit}{together}taken by {taken}'
-
-
 # ---- what became of it
 
 def _agreement(outcome: Outcome) -> Markup:
-    rows = [[stage, f'{value:.4f}'] for stage, value in outcome.agreement.items()]
+    rows = [[stage, f'{value:.4f}'] for stage, value in agreement_by_stage(outcome)]
     return text(
         table(['stage', 'AP50'], rows,
               caption=f'On {len(outcome.splits.select)} frames kept aside'),

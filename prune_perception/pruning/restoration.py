@@ -120,7 +120,7 @@ def _fit(layer: nn.Conv2d | nn.Linear, fit: _Moments, select: _Moments | None) -
         for part in range(len(fit.gram)):
             rows = slice(part * outputs, (part + 1) * outputs)
             weight = layer.weight[rows].flatten(1).double().T
-            solved = _solve(fit.gram[part], fit.cross[part], weight, ridge, with_bias)
+            solved = least_squares(fit.gram[part], fit.cross[part], weight, ridge, with_bias)
             tried.append(solved)
             if select:
                 # E|y - x W|^2 without E|y|^2, which is the same for all.
@@ -135,8 +135,8 @@ def _fit(layer: nn.Conv2d | nn.Linear, fit: _Moments, select: _Moments | None) -
     return chosen
 
 
-def _solve(gram: torch.Tensor, cross: torch.Tensor, weight: torch.Tensor, ridge: float,
-           with_bias: bool) -> torch.Tensor:
+def least_squares(gram: torch.Tensor, cross: torch.Tensor, weight: torch.Tensor, ridge: float,
+                  with_bias: bool) -> torch.Tensor:
     """
     Return weights and bias of least squares, (inputs + 1, outputs).
 

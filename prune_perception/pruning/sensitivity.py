@@ -16,7 +16,9 @@ over the kernel first, since a channel goes as a whole.
 
 The sum S of the sensitivities bounds how many channels a relative error of epsilon takes: in
 proportion to S / epsilon^2, so that the same epsilon everywhere lets each layer keep a number in
-proportion to its S.
+proportion to its S. The theorem and its proof are in :mod:`.provable_sampling`; it needs the same
+sensitivities from every place of the maps and of channels that can only go together as one, which
+:mod:`.provable_observation` takes. Here some places are enough to choose by.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,8 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_perception.energy.report import joules, number
-from prune_perception.pruning.pruner import Outcome, reason_for_one_size
-from prune_perception.pruning.report import described, measured_sentence, paired_layers
+from prune_perception.pruning.pruner import Outcome
+from prune_perception.pruning.report import (
+    agreement_by_stage,
+    described,
+    measured_sentence,
+    paired_layers,
+)
 
 _LAYERS = 10
 _NOTES = 10
@@ -52,7 +57,7 @@ def print_outcome(outcome: Outcome, console: Console, energy_measured: Sequence[
         for line in said.text().splitlines() if said else ():
             say(line)
     if outcome.sizes is None:
-        say(f'Input size: kept, {reason_for_one_size(outcome)}')
+        say(f'Input size: kept, {outcome.reason_for_one_size()}')
     say(measured_sentence(outcome))
     for line in energy_measured:
         say(line)
@@ -108,7 +113,7 @@ def _layers(outcome: Outcome) -> Table:
 
 def _agreement(outcome: Outcome) -> Table:
     table = _plain('after', 'AP50')
-    for stage, value in outcome.agreement.items():
+    for stage, value in agreement_by_stage(outcome):
         table.add_row(stage, f'{value:.4f}')
     return table
 
