@@ -42,7 +42,10 @@ def generate_launch_description() -> LaunchDescription:
     from_file = 'empty takes it from params_file'
     return LaunchDescription([
         argument('model', '', f'Model bundle: a folder or a name under models/; {from_file}.'),
-        argument('image_topic', '/camera/image_raw', 'Base topic of the camera.'),
+        argument('image_topic', '/camera/image_raw', 'Base topic of the only camera.'),
+        argument(
+            'cameras', '', 'Several cameras: front=/front/image_raw,rear=/rear/image_raw. A name '
+            f'alone means /NAME/image_raw; {from_file}.'),
         argument('image_transport', '', f'raw or compressed; {from_file}.'),
         argument('namespace', '', 'Namespace of the node.'),
         argument('name', 'detector', 'Name of the node.'),
@@ -67,6 +70,23 @@ def generate_launch_description() -> LaunchDescription:
     ])
 
 
+def cameras_of(words: str) -> dict[str, str]:
+    """
+    Return the topics of cameras by their names, from NAME=TOPIC,NAME,...
+
+    :raises ValueError: a name or a topic is missing, or a name is there twice.
+    """
+    cameras: dict[str, str] = {}
+    for word in words.split(',') if words else ():
+        name, equals, topic = (part.strip() for part in word.partition('='))
+        if not name or name in cameras or (equals and not topic):
+            raise ValueError(
+                f'cameras:={words}: {word!r} is no camera; write NAME=TOPIC or NAME, each name '
+                'once, with commas between them')
+        cameras[name] = topic or f'/{name}/image_raw'
+    return cameras
+
+
 def start_detector(context: LaunchContext) -> list[Node]:
     """
     Return the node, with those arguments that were given over the parameters file.
@@ -82,7 +102,11 @@ def start_detector(context: LaunchContext) -> list[Node]:
             raise ValueError(f'{name}:={value(name)}: there is no such file')
     if value('threads') and not value('threads').isdecimal():
         raise ValueError(f'threads:={value("threads")}: must be a whole number, 0 or more')
-    validate_full_topic_name(f'/{value("image_topic").removeprefix("/")}')
+    cameras = cameras_of(value('cameras'))
+    topics = {f'{name}/image': topic for name, topic in cameras.items()} or {
+        'image': value('image_topic')}
+    for topic in topics.values():
+        validate_full_topic_name(f'/{topic.removeprefix("/")}')
 
     files = dict.fromkeys([str(find_config('perception.yaml')), value('params_file')])
     return [Node(
@@ -92,8 +116,9 @@ def start_detector(context: LaunchContext) -> list[Node]:
         namespace=value('namespace'),
         parameters=[*files, {
             name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-            for name, kind in OVERRIDES.items() if value(name)}],
-        remappings=[('image', value('image_topic'))],
+            for name, kind in OVERRIDES.items() if value(name)},
+            *([{'cameras': list(cameras)}] if cameras else [])],
+        remappings=list(topics.items()),
         arguments=['--ros-args', '--log-level', value('log_level')],
         additional_env={
             profile_variable(): value('fastdds_profile'),

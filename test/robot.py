@@ -18,14 +18,15 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from prune_perception.node_process import dds_environment, node_command, start, stop
@@ -130,14 +131,23 @@ class Robot(Node):
         """Publish an image under the present time; return its stamp in nanoseconds."""
         publisher = self.publisher(type(message), topic)
         now = self.get_clock().now()
-        message.header = Header(stamp=now.to_msg(), frame_id='camera_optical_frame')
+        message.header = Header(
+            stamp=now.to_msg(), frame_id=message.header.frame_id or 'camera_optical_frame')
         publisher.publish(message)
         return now.nanoseconds
 
-    def answer(self, message: Image | CompressedImage, topic: str = '/camera/image_raw'
-               ) -> Detection2DArray:
+    def listen(self, topic: str) -> list[Detection2DArray]:
+        """Return a list that gets the detections which come on a topic."""
+        found: list[Detection2DArray] = []
+        self.create_subscription(Detection2DArray, topic, found.append, QoSProfile(depth=100))
+        return found
+
+    def answer(self, message: Image | CompressedImage, topic: str = '/camera/image_raw',
+               found: list[Detection2DArray] | None = None) -> Detection2DArray:
         """
         Publish an image and return its detections.
+
+        :param found: what gets them, of :meth:`listen`; those of the only camera by default.
 
         It is sent again now and then: the first images after two processes have found each
         other may be lost, as best-effort messages may.
@@ -150,7 +160,8 @@ class Robot(Node):
             if time.monotonic() >= next_try:
                 stamps.add(self.send(message, topic))
                 next_try = time.monotonic() + 0.5
-            return next((found for found in self.detections if stamp_of(found) in stamps), None)
+            answers = self.detections if found is None else found
+            return next((each for each in answers if stamp_of(each) in stamps), None)
         return self.wait_for(answered, 'detections of an image that was sent')
 
     def fail(self, message: Image | CompressedImage, topic: str = '/camera/image_raw'
@@ -186,6 +197,18 @@ class Robot(Node):
             parameters=[Parameter(name, value=value).to_parameter_msg()])
         return self._call(SetParameters, '/detector/set_parameters', request).results[0]
 
+    def parameter(self, name: str) -> Any:
+        """Return the value of a parameter of the detector."""
+        answer = self._call(
+            GetParameters, '/detector/get_parameters', GetParameters.Request(names=[name]))
+        return parameter_value_to_python(answer.values[0])
+
+    def enable(self, wanted: bool) -> str:
+        """Ask the detector to go on, or to stop for now; return what it answers."""
+        answer = self._call(SetBool, '/detector/enable', SetBool.Request(data=wanted))
+        assert answer.success
+        return answer.message
+
     def _call(self, kind: type, name: str, request: Any) -> Any:
         client = self.create_client(kind, name)
         self.wait_for(client.service_is_ready, f'service {name}')
@@ -198,10 +221,12 @@ class Robot(Node):
 @contextmanager
 def detector(
         *, parameters: dict[str, Any] | None = None, environment: dict[str, str] | None = None,
-        beside: dict[str, dict[str, Any]] | None = None, **words: Any) -> Iterator[Robot]:
+        beside: dict[str, dict[str, Any]] | None = None,
+        remappings: dict[str, str] | None = None, **words: Any) -> Iterator[Robot]:
     """
     Start a detector on a domain of its own, and end it.
 
+    :param remappings: by default of ``image``, to the topic that images are sent to by default.
     :param beside: further nodes to start there, by module, with their parameters.
     """
     domain = free_domain()
@@ -214,7 +239,7 @@ def detector(
             process = start(
                 node_command(
                     'detector_node', parameters=parameters,
-                    remappings={'image': '/camera/image_raw'}, **words),
+                    remappings=remappings or {'image': '/camera/image_raw'}, **words),
                 variables, stdout=log, stderr=subprocess.STDOUT)
             others = [
                 start(node_command(node, parameters=given), variables, stdout=log,

@@ -386,7 +386,8 @@ def test_the_layout_holds_together() -> None:
 
 def test_the_layout_shows_topics_that_there_are(tmp_path: Path) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
-    from prune_perception.nodes.detector_node import _PLOTS
+    from prune_perception.nodes.camera import CAMERA_PLOTS
+    from prune_perception.nodes.detector_node import POWER_PLOTS
 
     text = (ROOT / 'config' / 'foxglove_layout.json').read_text()
     panels = json.loads(text)['configById']
@@ -401,7 +402,8 @@ def test_the_layout_shows_topics_that_there_are(tmp_path: Path) -> None:
         bag.write(frame(), picture(), {'nanodet_g': found()})
     with AnyReader([tmp_path / 'out']) as reader:
         recorded = {connection.topic for connection in reader.connections}
-    live = {f'/detector/{name}' for name in (*_PLOTS, 'detections', 'annotated_image')}
+    live = {f'/detector/{name}' for name in (
+        *CAMERA_PLOTS, *POWER_PLOTS, 'detections', 'annotated_image')}
     assert topics <= recorded | live | {'/diagnostics'}
     assert {'/detector/result_age', '/diagnostics', '/nanodet_g/boxes'} < topics
-    assert {f'/detector/{name}' for name in _PLOTS if name.startswith('latency/')} < topics
+    assert {f'/detector/{name}' for name in CAMERA_PLOTS if name.startswith('latency/')} < topics

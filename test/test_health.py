@@ -35,7 +35,7 @@ def busy(*, images: int = 100, rate: float = 10.0, camera_rate: float | None = N
 def judge(snapshot: Snapshot, **changes: Any) -> Any:
     return input_finding(snapshot, **{
         'topic': '/camera/image_raw', 'publishers': 1, 'expected_rate': 0.0,
-        'seconds_active': 60.0, 'last_failure': None, **changes})
+        'seconds_active': 60.0, 'last_failure': None, 'enabled': True, **changes})
 
 
 def test_images_that_come_are_fine() -> None:
@@ -85,7 +85,7 @@ def test_age_that_cannot_be_is_unavailable() -> None:
 
 
 def test_failure_and_problems_are_errors() -> None:
-    words: dict[str, Any] = {'state': 'active', 'model': {}, 'snapshot': None}
+    words: dict[str, Any] = {'state': 'active', 'model': {}, 'enabled': True, 'snapshots': []}
     assert detector_finding(failure=None, problems=(), **words).level == OK
     assert detector_finding(failure='no', problems=(), **words).level == ERROR
     assert detector_finding(failure=None, problems=('CUDA',), **words).message == 'CUDA'

@@ -77,7 +77,7 @@ def test_overridden_parameters_are_the_nodes() -> None:
 def test_arguments_are_declared_and_explained() -> None:
     declared = string_arguments('argument')
     assert declared >= {
-        'model', 'image_topic', 'image_transport', 'namespace', 'params_file', 'engine',
+        'model', 'image_topic', 'cameras', 'image_transport', 'namespace', 'params_file', 'engine',
         'threads', 'autostart', 'use_sim_time', 'log_level', 'respawn'}
     assert declared >= string_arguments('value') | set(overrides())
     section = (ROOT / 'README.md').read_text().partition('\n## Launch\n')[2].partition('\n## ')[0]
@@ -167,11 +167,31 @@ def test_launched_node_answers_and_comes_back(
 
 
 @needs_launch
+def test_several_cameras(installed: Path, tmp_path: Path, last_image: np.ndarray) -> None:
+    share = installed / 'share' / 'prune_perception'
+    with launched(
+            installed, tmp_path, 'cameras:=front=/hall/image,rear',
+            f'params_file:={share / "config" / "cameras.yaml"}') as robot:
+        front, rear = (
+            robot.listen(f'/detector/{name}/detections') for name in ('front', 'rear'))
+        answer = robot.answer(raw(last_image), '/hall/image', front)
+        assert people(answer)
+        # Of the file: the lowest quarter of the image is not looked at.
+        assert all(box[3] <= 0.75 * len(last_image) + 0.01 for box in people(answer))
+        assert people(robot.answer(raw(last_image), '/rear/image_raw', rear))
+        assert robot.parameter('front.priority') == 5
+        assert robot.parameter('rear.classes') == ['person']
+
+
+@needs_launch
 @pytest.mark.parametrize('argument, words', [
     ('params_file:=nowhere.yaml', 'params_file:=nowhere.yaml: there is no such file'),
     ('fastdds_profile:=nowhere.xml', 'fastdds_profile:=nowhere.xml: there is no such file'),
     ('threads:=two', 'threads:=two'),
     ('image_topic:=/front camera', '/front camera'),
+    ('cameras:=front,front=/image', "'front=/image' is no camera; write NAME=TOPIC"),
+    ('cameras:=front=', "'front=' is no camera"),
+    ('cameras:=front=/front camera', '/front camera'),
     ('autostart:=maybe', '"autostart" provided value "maybe" is not valid'),
     ('log_level:=loud', '"log_level" provided value "loud" is not valid')])
 def test_argument_that_cannot_be_is_told(

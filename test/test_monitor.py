@@ -165,3 +165,13 @@ def test_callers_in_several_threads_lose_nothing() -> None:
         thread.join()
     snapshot = monitor.snapshot(1.0)
     assert (snapshot.received, snapshot.dropped, snapshot.processed) == (4000, 4000, 4000)
+
+
+def test_spread_since_a_time() -> None:
+    monitor = Monitor()
+    for index in range(10):
+        monitor.processed(index, frame(index / 1000))
+    spread = monitor.spread_since('total', 5.0)
+    assert spread is not None
+    assert (spread.p50, spread.largest) == pytest.approx((0.007, 0.009))
+    assert monitor.spread_since('total', 9.5) is None

@@ -118,3 +118,18 @@ def test_the_account_that_is_asked_for() -> None:
     assert chosen is not None and chosen[0] == pytest.approx(2000e-6)
     with pytest.raises(ValueError, match="'moon', but the model has an account for board, chip"):
         modelled_energy(accounts, 'moon')
+
+
+def test_frames_of_two_models_are_not_averaged() -> None:
+    report = reporter(Sensor(), board=account(100_000.0))
+    for second in range(10):
+        report.finding(20 * second)
+    assert report.joules_per_frame == pytest.approx(WATTS / 20)
+    report.change_model((0.05, 'board, 8-bit words, batch 1'))
+    frames = 20 * 9
+    for _ in range(10):
+        frames += 60
+        finding = report.finding(frames)
+        assert report.joules_per_frame in (None, pytest.approx(WATTS / 60))
+    assert report.joules_per_frame == pytest.approx(WATTS / 60)
+    assert finding.values['Modelled energy per frame (J)'] == '0.05'

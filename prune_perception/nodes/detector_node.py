@@ -1,111 +1,95 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The detector node: a camera's images in, detections with their latency and power out."""
+"""The detector node: cameras' images in, detections with their latency and power out."""
 
-from collections.abc import Mapping, Sequence
-import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 import platform
 import sys
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-import numpy as np
-from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Float64, Header, UInt64
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Float64, Header
+from std_srvs.srv import SetBool
+from vision_msgs.msg import LabelInfo
 
-from prune_perception.bundle import read_bundle
+from prune_perception.bundle import Bundle, read_bundle
 from prune_perception.certificate_text import certificate_line
-from prune_perception.detections import Detections
-from prune_perception.nodes.detector_parameters import PARAMETERS
-from prune_perception.nodes.health import (
-    detector_finding,
-    Finding,
-    input_finding,
-    latency_finding,
-    OK,
-)
+from prune_perception.energy.meters import discover
+from prune_perception.nodes.camera import Camera
+from prune_perception.nodes.camera_settings import read_settings
+from prune_perception.nodes.detector_parameters import DetectorParameters
+from prune_perception.nodes.governing import Governing
+from prune_perception.nodes.health import detector_finding, Finding, OK
 from prune_perception.nodes.interrupts import initialised
+from prune_perception.nodes.ladder import ladder_bundles, load_ladder, needs_ladder
 from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
-from prune_perception.nodes.messages import bgr_message, detections_message, label_info_message
-from prune_perception.nodes.parameters import declare, texts
+from prune_perception.nodes.messages import label_info_message
+from prune_perception.nodes.parameters import texts
 from prune_perception.nodes.power import modelled_energy, PowerReporter
+from prune_perception.nodes.preparation import Preparation, Prepared
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 from prune_perception.nodes.worker import Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
-from prune_perception.runtime.drawing import draw
-from prune_perception.runtime.memory import release_unused_memory
-from prune_perception.runtime.monitor import Monitor, Snapshot
 
-# A result that seems older than this comes from a recording or another clock, not from a slow
-# detector: only the newest image is ever processed.
-_LONGEST_PLAUSIBLE_AGE = 10.0
-_SECONDS_BETWEEN_LOGS, _SECONDS_BETWEEN_EQUAL_LOGS = 1.0, 10.0
-_STEP_OF_SIMULATED_CLOCK = 0.1  # seconds; /clock comes at 10 Hz or more
+# Names and types of the node's topics for plotting. Watts and joules.
+POWER_PLOTS: dict[str, type] = {'power': Float64, 'energy_per_frame': Float64}
+
 _LATEST = QoSProfile(depth=1)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_SENSOR_DATA = QoSProfile(
-    depth=1, reliability=qos_profile_sensor_data.reliability,
-    durability=qos_profile_sensor_data.durability, history=qos_profile_sensor_data.history)
+_DETECTOR_SETTINGS = ('score_threshold', 'iou_threshold', 'max_detections')
 
 
 class DetectorNode(ReasonedLifecycleNode):
     """
-    A lifecycle node that runs a model bundle on the newest image of a camera.
+    A lifecycle node that runs a model bundle on the newest images of one or more cameras.
 
-    Subscribes to ``image`` (or ``image/compressed``) and the ``camera_info`` beside it, and
-    publishes ``~/detections``, ``~/label_info``, ``~/annotated_image`` and figures for
-    plotting; ``/diagnostics`` once a second in every state.
+    The topics of a camera are those of :class:`Camera`. The node publishes ``~/label_info``,
+    power and energy for plotting, and ``/diagnostics`` once a second in every state; it offers
+    ``~/enable``.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__('detector', **options)
-        self._parameter_problems = declare(self, PARAMETERS)
+        self._declared = DetectorParameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._parameters_set)
         self._hardware_id = self._value('hardware_id') or platform.node()
         self._detector: Detector | None = None
         self._worker: Worker | None = None
-        self._monitor: Monitor | None = None
+        self._cameras: dict[str, Camera] = {}
+        self._enabled = True
+        self._preparation = Preparation(self)
+        self._governing: Governing | None = None
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
         monitor_topic = self.resolve_topic_name('power_monitor/reading')
         self._power_monitor = MonitorTopicMeter(monitor_topic)
         self.create_subscription(
             DiagnosticStatus, monitor_topic, self._power_monitor.take, _LATEST)
-        self._topic = ''
-        self._active_since = 0.0
-        self._last_failure: str | None = None
-        self._last_failure_logged = -math.inf
-        self._age_problem: str | None = None
-        self._work: list[Any] = []  # publishers and subscriptions that cleanup destroys
-        self._inputs: list[Any] = []
-        self._class_names: tuple[str, ...] = ()
-        self._detections: Any = None
         self._label_info: Any = None
-        self._annotated: Any = None
         self._plots: dict[str, Any] = {}
         # An ordinary publisher: a lifecycle publisher would drop what an inactive node says,
         # and an inactive node must be able to say why it is inactive.
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
+        self.create_service(SetBool, '~/enable', self._enable)
         # Steady, since a node whose simulated time stands still must be able to say so, too.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so."""
         # One that is not understood must be told, though it might have been a no.
-        wanted = self._value('autostart') or 'autostart' in self._parameter_problems
+        wanted = self._value('autostart') or 'autostart' in self._declared.problems
         if wanted and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
@@ -113,215 +97,230 @@ class DetectorNode(ReasonedLifecycleNode):
 
     def configure(self) -> None:
         """Load and warm the model, and offer the topics."""
-        if self._parameter_problems:
-            raise ValueError('; '.join(self._parameter_problems.values()))
+        if self._declared.problems:
+            raise ValueError('; '.join(self._declared.problems.values()))
         started = time.monotonic()
-        bundle = read_bundle(find_model(self._value('model')))
-        detector = Detector(
-            bundle, engine=self._value('engine'), threads=self._value('threads'),
-            precision=self._value('precision'), providers=texts(self, 'providers'),
-            score_threshold=self._value('score_threshold'),
-            iou_threshold=self._value('iou_threshold'),
-            max_detections=self._value('max_detections'),
-            class_names=texts(self, 'classes') or None)
-        warm = detector.warm_up()
-        release_unused_memory()
+        bundles, pinned = ladder_bundles(self), self._value('pinned')
+        ladder = load_ladder(self, bundles, self._builder) if bundles else None
+        rung = ladder.index(pinned) if ladder and pinned else 0
+        bundle = (ladder.bundles[rung] if ladder
+                  else read_bundle(find_model(self._value('model'))))
         card = bundle.card
-        self._model = {
-            'Model': card.name, 'Model digest': bundle.digest[:12],
-            'Model folder': str(bundle.folder), 'Engine': detector.engine.description,
-            'Inference at warm-up (ms)': f'{warm * 1e3:.2f}'}
-        for problem in detector.engine.problems:
-            self.get_logger().error(problem)
-        self._class_names = card.class_names
-        self._detections = self._offer(Detection2DArray, '~/detections', QoSProfile(depth=10))
-        self._label_info = self._offer(LabelInfo, '~/label_info', _LATCHED)
-        if self._value('annotated_image'):
-            self._annotated = self._offer(Image, '~/annotated_image', _LATEST)
-        self._plots = {
-            name: self._offer(kind, f'~/{name}', _LATEST) for name, kind in _PLOTS.items()}
-        self._power = PowerReporter(
+        settings = {name: read_settings(self._value, name, bundle)
+                    for name in self._declared.cameras}
+        power = PowerReporter(
             self.get_logger(), modelled_energy(card.energy, self._value('hardware_profile')),
-            self._power_monitor)
-        self._monitor = Monitor()
-        self._detector = detector
+            self._power_monitor, discover(Path(self._value('root'))))
+        self.use(self._builder(bundle)())
+        self._power = power
+        self._label_info = self.create_publisher(LabelInfo, '~/label_info', _LATCHED)
+        self._plots = {name: self.create_publisher(kind, f'~/{name}', _LATEST)
+                       for name, kind in POWER_PLOTS.items()}
+        self._cameras = {
+            name: Camera(self, name, each, card.class_names,
+                         annotated=self._value('annotated_image'))
+            for name, each in settings.items()}
+        if ladder is not None:
+            self._governing = Governing(
+                self, ladder, rung, self._preparation, builder=self._builder, use=self.use,
+                monitors=lambda: [camera.monitor for camera in self._cameras.values()],
+                message=lambda finding: self._status('governor', finding))
         self.get_logger().info(
             f'loaded {card.name} ({bundle.digest[:12]}, {len(card.class_names)} classes) in '
-            f'{time.monotonic() - started:.2f} s: {detector.engine.description}, '
-            f'{warm * 1e3:.1f} ms an image')
-        self.get_logger().info(certificate_line(card.certificate, detector.score_threshold))
+            f'{time.monotonic() - started:.2f} s: {self._model["Engine"]}, '
+            f'{self._model["Inference at warm-up (ms)"]} ms an image')
+        self.get_logger().info(
+            certificate_line(card.certificate, self._value('score_threshold')))
 
     def activate(self) -> None:
         """Publish the class names and start to take images."""
         assert self._detector is not None  # a transition that rcl allows only when configured
-        self._monitor = Monitor()
-        self._last_failure = self._age_problem = None
-        self._active_since = time.monotonic()
         self._label_info.publish(label_info_message(
-            self._class_names, self._detector.score_threshold,
+            self._detector.bundle.card.class_names, self._detector.score_threshold,
             Header(stamp=self.get_clock().now().to_msg())))
+        for camera in self._cameras.values():
+            camera.reset()
+        if self._governing is not None:
+            self._governing.activate()
         self._worker = Worker(
-            self._detector, self._monitor, max_pixels=self._value('max_image_pixels'),
-            publish=self._publish, show=self._show, age_of=self._age_of,
-            on_failure=self._image_failed)
+            self._detector, self._cameras, max_pixels=self._value('max_image_pixels'),
+            enabled=self._enabled)
         compressed = self._value('image_transport') == 'compressed'
-        image_topic = self.resolve_topic_name('image')
-        self._topic = f'{image_topic}/compressed' if compressed else image_topic
-        overrides = QoSOverridingOptions.with_default_policies()
-        self._inputs = [
-            self.create_subscription(
-                CompressedImage if compressed else Image, self._topic, self._worker.offer,
-                _SENSOR_DATA, qos_overriding_options=overrides),
-            self.create_subscription(
-                CameraInfo, f'{image_topic.rpartition("/")[0]}/camera_info', self._camera_said,
-                qos_profile_sensor_data)]
-        self.get_logger().info(f'waiting for images on {self._topic}')
+        for camera in self._cameras.values():
+            camera.start(self._worker.offer, compressed=compressed)
 
     def deactivate(self) -> None:
         """Take no more images; the one at hand is finished first."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        for camera in self._cameras.values():
+            camera.stop()
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
 
     def cleanup(self) -> None:
         """Let the model and the topics go."""
-        for publisher in self._work:
-            self.destroy_publisher(publisher)
-        self._work = []
-        self._detector = self._monitor = self._power = self._annotated = None
+        self._preparation.stop()
+        if self._governing is not None:
+            self._governing.destroy()
+            self._governing = None
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._cameras = {}
+        for publisher in (self._label_info, *self._plots.values()):
+            if publisher is not None:
+                self.destroy_publisher(publisher)
+        self._label_info, self._plots = None, {}
+        self._detector = self._power = None
         self._model = {}
 
-    # From the worker's thread.
+    # The detector, and how it is exchanged while the node works.
 
-    def _publish(self, detections: Detections, header: Header) -> None:
-        self._detections.publish(detections_message(detections, header, self._class_names))
+    def use(self, prepared: Prepared) -> None:
+        """
+        Run this detector from the next image on.
 
-    def _show(
-            self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        if self._annotated is not None and self._annotated.get_subscription_count():
-            self._annotated.publish(
-                bgr_message(draw(image, detections, self._class_names), header))
+        It has to be of the same classes as the one before. To be called on the executor's thread,
+        as are all that set parameters: what was set while it was made ready is not lost.
+        """
+        detector = prepared.detector
+        for name in _DETECTOR_SETTINGS:
+            setattr(detector, name, self._value(name))
+        bundle = detector.bundle
+        self._model = {
+            'Model': bundle.card.name, 'Model digest': bundle.digest[:12],
+            'Model folder': str(bundle.folder), 'Engine': detector.engine.description,
+            'Inference at warm-up (ms)': f'{prepared.seconds * 1e3:.2f}'}
+        for problem in detector.engine.problems:
+            self.get_logger().error(problem)
+        self._detector = detector
+        if self._power is not None:
+            self._power.change_model(modelled_energy(
+                bundle.card.energy, self._value('hardware_profile')))
+        if self._worker is not None:
+            self._worker.swap(detector)
 
-    def _age_of(self, header: Header) -> float | None:
-        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
-        now = self.get_clock().now().nanoseconds * 1e-9
-        age = now - stamp
-        if stamp == 0:
-            self._age_problem = 'the images have no stamp'
-        elif now == 0:
-            self._age_problem = 'use_sim_time is set, but nobody publishes /clock'
-        elif -_STEP_OF_SIMULATED_CLOCK < age < 0 and self._value('use_sim_time'):
-            # The clock comes in steps, and this image is of the present one: too young to tell.
-            self._age_problem = None
-        elif age < 0:
-            self._age_problem = f"the images' stamps are {-age:.3f} s ahead of the node's clock"
-        elif age > _LONGEST_PLAUSIBLE_AGE:
-            self._age_problem = (
-                f"the images' stamps are {age:.0f} s behind the node's clock, as in a recording; "
-                'play it with --clock and set use_sim_time, or renew the stamps')
-        else:
-            return age
+    def _builder(self, bundle: Bundle) -> Callable[[], Prepared]:
+        """Return what makes a detector ready by the present parameters, in whatever thread."""
+        words = {name: self._value(name)
+                 for name in ('engine', 'threads', 'precision', *_DETECTOR_SETTINGS)}
+        providers = texts(self, 'providers')
+        return lambda: Prepared.of(Detector(bundle, providers=providers, **words))
+
+    def _change_threads(self) -> None:
+        """Make an engine with the new number of threads ready, and keep the old one until then."""
+        if self._detector is None:
+            return
+        old = self._detector.options.threads
+        if self._value('threads') == old:
+            self._preparation.cancel()  # it was changed, and changed back
+            return
+
+        def done(result: Prepared | Exception) -> None:
+            if isinstance(result, Exception):
+                self.get_logger().error(
+                    f'parameter threads: stays {old}, since no engine with '
+                    f'{self._value("threads")} could be made ready: '
+                    f'{" ".join(str(result).split())}')
+                self.set_parameters([Parameter('threads', value=old)])
+                return
+            self.use(result)
+            self.get_logger().info(
+                f'changed over to {self._model["Engine"]}, '
+                f'{self._model["Inference at warm-up (ms)"]} ms an image')
+        self._preparation.request(self._builder(self._detector.bundle), done)
+
+    # Live control.
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        word = 'enabled' if request.data else 'disabled'
+        response.success = True
+        response.message = f'was {word} already' if request.data == self._enabled else word
+        self._enabled = request.data
+        if self._worker is not None:
+            self._worker.set_enabled(request.data)
+        self.get_logger().info(f'{response.message} by request')
+        return response
+
+    def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        reason = self._declared.check(
+            parameters, None if self._detector is None else self._detector.bundle)
+        if reason is None and self._detector is not None:
+            reason = self._ladder_problem({each.name: each.value for each in parameters})
+        return SetParametersResult(successful=reason is None, reason=reason or '')
+
+    def _ladder_problem(self, values: Mapping[str, Any]) -> str | None:
+        if self._governing is None:
+            return needs_ladder(values)
+        try:
+            if values.get('pinned'):
+                self._governing.ladder.index(values['pinned'])
+        except ValueError as error:
+            return str(error)
         return None
 
-    def _image_failed(self, error: Exception) -> None:
-        if not self.context.ok():
-            return  # the node was told to end amid this image, and nobody hears of it any more
-        reason = f'{self._topic}: {" ".join(str(error).split()) or type(error).__name__}'
-        now = time.monotonic()
-        # A reason may differ from image to image, as by a number of bytes.
-        pause = (_SECONDS_BETWEEN_EQUAL_LOGS if reason == self._last_failure
-                 else _SECONDS_BETWEEN_LOGS)
-        if now - self._last_failure_logged > pause:
-            self.get_logger().warning(reason)
-            self._last_failure_logged = now
-        self._last_failure = reason
+    def _parameters_set(self, parameters: Sequence[Parameter]) -> None:
+        for parameter in parameters:
+            self._declared.problems.pop(parameter.name, None)
+            camera = self._declared.camera_of(parameter.name)
+            if parameter.name in _DETECTOR_SETTINGS and self._detector is not None:
+                setattr(self._detector, parameter.name, parameter.value)
+            elif parameter.name == 'threads':
+                self._change_threads()
+            elif parameter.name == 'pinned' and self._governing is not None:
+                self._governing.pinned_changed()
+            elif camera in self._cameras and self._detector is not None:
+                self._cameras[camera].settings = read_settings(
+                    self._value, camera, self._detector.bundle)
+                if self._worker is not None:
+                    self._worker.settings_changed(camera)
 
-    # From the executor's thread.
-
-    def _camera_said(self, message: CameraInfo) -> None:
-        if self._monitor is not None:
-            self._monitor.camera_said(time.monotonic())
+    # Once a second.
 
     def _report(self) -> None:
-        snapshot = self._monitor.snapshot(time.monotonic()) if self._monitor else None
+        now = time.monotonic()
+        snapshots = {name: camera.monitor.snapshot(now) for name, camera in self._cameras.items()}
         findings = {'detector': detector_finding(
             state=self.state_name, failure=self.failure,
             problems=self._detector.engine.problems if self._detector else (),
-            model=self._model, snapshot=snapshot)}
+            model=self._model, enabled=self._enabled, snapshots=list(snapshots.values()))}
         # Said in every state, for an aggregator takes a status that is missing for a fault.
-        findings |= dict.fromkeys(('input', 'latency', 'power'), Finding(OK, self.state_name, {}))
-        if snapshot is not None and self._power is not None:
-            if self._worker is not None:
-                findings['input'] = input_finding(
-                    snapshot, topic=self._topic, publishers=self.count_publishers(self._topic),
-                    expected_rate=self._value('expected_rate'),
-                    seconds_active=time.monotonic() - self._active_since,
-                    last_failure=self._last_failure)
-                findings['latency'] = latency_finding(snapshot, self._age_problem)
-            findings['power'] = self._power.finding(snapshot.processed)
-            self._plot(snapshot)
-        # With its namespace: the detectors of two cameras may have one name.
-        node = self.get_fully_qualified_name().lstrip('/')
+        for name in self._declared.cameras:
+            own: dict[str, Finding] = dict.fromkeys(
+                ('input', 'latency'), Finding(OK, self.state_name, {}))
+            if name in self._cameras:
+                own |= self._cameras[name].findings(snapshots[name], enabled=self._enabled)
+                self._cameras[name].plot(snapshots[name])
+            findings |= {f'{name}: {what}' if name else what: each for what, each in own.items()}
+        findings['power'] = Finding(OK, self.state_name, {})
+        if self._power is not None:
+            findings['power'] = self._power.finding(
+                sum(snapshot.processed for snapshot in snapshots.values()))
+            for name, figure in (('power', self._power.watts),
+                                 ('energy_per_frame', self._power.joules_per_frame)):
+                if figure is not None:
+                    self._plots[name].publish(POWER_PLOTS[name](data=figure))
+        if texts(self, 'ladder'):
+            findings['governor'] = self._govern(findings['power'])
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()),
-            status=[finding.status(f'{node}: {name}', self._hardware_id)
-                    for name, finding in findings.items()]))
+            status=[self._status(name, finding) for name, finding in findings.items()]))
 
-    def _plot(self, snapshot: Snapshot) -> None:
-        """Publish the same figures for plotting; one that is not known is not published."""
-        assert self._power is not None
-        figures: dict[str, float | int | None] = {
-            f'latency/{stage}': spread.p50 for stage, spread in snapshot.latencies.items()}
-        figures |= {
-            'result_age': snapshot.age.p50 if snapshot.age else None,
-            'input_rate': snapshot.input_rate, 'output_rate': snapshot.output_rate,
-            'dropped_images': snapshot.dropped,
-            'power': self._power.watts, 'energy_per_frame': self._power.joules_per_frame}
-        for name, figure in figures.items():
-            if figure is not None and name in self._plots:
-                self._plots[name].publish(_PLOTS[name](data=figure))
+    def _govern(self, power: Finding) -> Finding:
+        if self._governing is None:
+            return Finding(OK, self.state_name, {})
+        if self._worker is None or not self._enabled:
+            return self._governing.idle(
+                self.state_name if self._enabled else f'{self.state_name}, disabled')
+        return self._governing.step(
+            self._power.watts if self._power else None, power.values.get('Source', ''))
 
-    def _check_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        by_name = {spec.name: spec for spec in PARAMETERS}
-        for parameter in parameters:
-            spec = by_name.get(parameter.name)
-            if spec is None:
-                continue
-            if spec.choices and parameter.value not in spec.choices:
-                return _refused(f'{spec.name} is {parameter.value!r}; it must be one of '
-                                f'{", ".join(spec.choices)}')
-            if not spec.live and self._detector is not None:
-                return _refused(f'{spec.name} takes effect when the node is configured; '
-                                'deactivate and clean it up first')
-        for parameter in parameters:
-            self._parameter_problems.pop(parameter.name, None)
-            if self._detector is not None and parameter.name in _DETECTOR_SETTINGS:
-                setattr(self._detector, parameter.name, parameter.value)
-        return SetParametersResult(successful=True)
-
-    def _offer(self, kind: type, topic: str, qos: QoSProfile) -> Any:
-        publisher: Any = self.create_publisher(kind, topic, qos)
-        self._work.append(publisher)
-        return publisher
+    def _status(self, name: str, finding: Finding) -> DiagnosticStatus:
+        # With its namespace: the detectors of two cameras may have one name.
+        node = self.get_fully_qualified_name().lstrip('/')
+        return finding.status(f'{node}: {name}', self._hardware_id)
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
-
-
-# Names and types of the topics for plotting. Seconds, hertz, watts and joules.
-_PLOTS: dict[str, type] = {
-    'latency/decode': Float64, 'latency/preprocess': Float64, 'latency/inference': Float64,
-    'latency/postprocess': Float64, 'latency/total': Float64, 'result_age': Float64,
-    'input_rate': Float64, 'output_rate': Float64, 'dropped_images': UInt64, 'power': Float64,
-    'energy_per_frame': Float64}
-_DETECTOR_SETTINGS = ('score_threshold', 'iou_threshold', 'max_detections')
-
-
-def _refused(reason: str) -> SetParametersResult:
-    return SetParametersResult(successful=False, reason=reason)
 
 
 def main(arguments: list[str] | None = None) -> int:

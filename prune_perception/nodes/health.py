@@ -3,7 +3,7 @@
 
 """What the detector node says of itself on ``/diagnostics``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -39,23 +39,28 @@ class Finding:
 
 def detector_finding(
         *, state: str, failure: str | None, problems: tuple[str, ...],
-        model: Mapping[str, str], snapshot: Snapshot | None) -> Finding:
-    """Say whether the detector runs, with what, and how often."""
-    values = {'State': state, **model}
-    if snapshot is not None:
+        model: Mapping[str, str], enabled: bool, snapshots: Sequence[Snapshot]) -> Finding:
+    """
+    Say whether the detector runs, with what, and how often.
+
+    :param snapshots: of each camera; empty before the node is configured.
+    """
+    values = {'State': state, 'Enabled': str(enabled).lower(), **model}
+    if snapshots:
+        rates = [each.output_rate for each in snapshots if each.output_rate is not None]
         values |= {
-            'Output rate (Hz)': _number(snapshot.output_rate),
-            'Frames processed': str(snapshot.processed)}
+            'Output rate (Hz)': _number(sum(rates) if rates else None),
+            'Frames processed': str(sum(each.processed for each in snapshots))}
     if failure is not None:
         return Finding(ERROR, failure, values)
     if problems:
         return Finding(ERROR, '; '.join(problems), values)
-    return Finding(OK, state, values)
+    return Finding(OK, state if enabled else f'{state}, disabled', values)
 
 
 def input_finding(
         snapshot: Snapshot, *, topic: str, publishers: int, expected_rate: float,
-        seconds_active: float, last_failure: str | None) -> Finding:
+        seconds_active: float, last_failure: str | None, enabled: bool) -> Finding:
     """Say whether images come as they should."""
     camera_rate = expected_rate or snapshot.camera_rate
     values = {
@@ -66,6 +71,8 @@ def input_finding(
         'Images received': str(snapshot.received),
         'Images dropped, newer came first': str(snapshot.dropped),
         'Images failed': str(snapshot.failed)}
+    for reason, count in snapshot.left_out.items():
+        values[f'Images left out, {reason}'] = str(count)
     if last_failure is not None:
         values['Last failure'] = last_failure
     waited = (seconds_active if snapshot.seconds_since_input is None
@@ -85,6 +92,8 @@ def input_finding(
         return Finding(
             WARN, f'{snapshot.input_rate:.1f} of {camera_rate:.1f} images a second arrive; the '
             f'transport loses the others: {TRANSPORT_REMEDY}', values)
+    if not enabled:
+        return Finding(OK, 'disabled: images are left out as they come', values)
     return Finding(OK, 'images arrive' if snapshot.received else 'waiting for images', values)
 
 

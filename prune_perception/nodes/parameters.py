@@ -81,5 +81,9 @@ def declare(node: Node, specs: Sequence[ParameterSpec]) -> dict[str, str]:
 
 def texts(node: Node, name: str) -> tuple[str, ...]:
     """Return a list of texts without the empty ones (see :class:`ParameterSpec`)."""
-    value = node.get_parameter(name).value or ()
-    return tuple(text for text in value if text)
+    return without_empty(node.get_parameter(name).value or ())
+
+
+def without_empty(values: Sequence[str]) -> tuple[str, ...]:
+    """Return texts without the empty ones."""
+    return tuple(text for text in values if text)

@@ -42,6 +42,12 @@ class PowerReporter:
         self.watts: float | None = None
         self.joules_per_frame: float | None = None
 
+    def change_model(self, modelled: tuple[float, str] | None) -> None:
+        """Go on with another model, whose frames are not averaged with those of the last."""
+        self._modelled = modelled
+        if self._window is not None and self._source is not None:
+            self._window = EnergyWindow(self._source)
+
     def finding(self, processed: int) -> Finding:
         """
         Read the meter and say what it says.

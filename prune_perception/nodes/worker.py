@@ -1,23 +1,22 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The inference worker: one thread that turns the newest image into published detections."""
+"""The inference worker: one thread that turns the newest images into published detections."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 import threading
 import time
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
-from prune_perception.detections import Detections
+from prune_perception.nodes.camera import Camera
 from prune_perception.nodes.messages import image_of
 from prune_perception.runtime.detector import Detector
-from prune_perception.runtime.monitor import FrameTiming, Monitor
-from prune_perception.runtime.slot import NewestSlot
+from prune_perception.runtime.monitor import ABOVE_MAX_RATE, DISABLED, FrameTiming
+from prune_perception.runtime.rate_limit import RateLimit
+from prune_perception.runtime.region import moved
+from prune_perception.runtime.scheduler import FairSlots
 
 _SECONDS_TO_STOP = 10.0
 
@@ -32,40 +31,70 @@ class Arrival:
 
 class Worker:
     """
-    Takes images from a slot, one at a time and the newest only.
+    Takes images, one at a time and the newest of each camera only, in fair turns.
 
     The executor's thread is left free to receive: were it to run the network, images would
     queue behind it and parameters and lifecycle requests would wait.
 
-    :param publish: called with the detections of each image and its header.
-    :param show: called with the same and the image, after they are published; what it takes is
-        not part of any figure.
-    :param age_of: the age in seconds of an image with this header, None where it cannot be said.
-    :param on_failure: called with an image that could not be processed and the reason.
+    :param cameras: by name; each is told what becomes of its images.
+    :param max_pixels: larger images are refused before they are decoded.
+    :param enabled: see :meth:`set_enabled`.
     """
 
     def __init__(
-            self, detector: Detector, monitor: Monitor, *, max_pixels: int,
-            publish: Callable[[Detections, Header], None],
-            show: Callable[[NDArray[np.uint8], Detections, Header], None],
-            age_of: Callable[[Header], float | None],
-            on_failure: Callable[[Exception], None]) -> None:
+            self, detector: Detector, cameras: Mapping[str, Camera], *, max_pixels: int,
+            enabled: bool = True) -> None:
         self._detector = detector
-        self._monitor = monitor
+        self._cameras = cameras
         self._max_pixels = max_pixels
-        self._publish = publish
-        self._show = show
-        self._age_of = age_of
-        self._on_failure = on_failure
-        self._slot: NewestSlot[Arrival] = NewestSlot()
+        self._enabled = enabled
+        self._publishing = threading.Lock()
+        self._limits = {name: RateLimit() for name in cameras}
+        self._slots: FairSlots[Arrival] = FairSlots(
+            {name: camera.settings.priority for name, camera in cameras.items()})
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
-    def offer(self, message: Image | CompressedImage) -> None:
-        """Leave an image for the worker; called as soon as the message arrives."""
+    def offer(self, name: str, message: Image | CompressedImage) -> None:
+        """Leave a camera's image for the worker; called as soon as the message arrives."""
         now = time.monotonic()
-        replaced = self._slot.put(Arrival(message, now))
-        self._monitor.received(now, replaced=replaced)
+        camera = self._cameras[name]
+        if not self._enabled:
+            camera.monitor.received(now)
+            camera.monitor.left_out(DISABLED)
+        elif not self._limits[name].allows(now, camera.settings.max_rate):
+            camera.monitor.received(now)
+            camera.monitor.left_out(ABOVE_MAX_RATE)
+        else:
+            replaced = self._slots.put(name, Arrival(message, now))
+            camera.monitor.received(now, replaced=replaced)
+
+    def swap(self, detector: Detector) -> None:
+        """
+        Go on with another detector, from the next image on.
+
+        The image at hand is finished, and published, by the detector that began it: no image is
+        lost and no result is of two detectors. The other one has to be warm and of the same
+        classes.
+        """
+        self._detector = detector
+
+    def set_enabled(self, enabled: bool) -> None:
+        """
+        Go on, or leave images out as they come.
+
+        Once this has returned after a no, nothing is published any more; an image that was
+        waiting or being worked on is left out with the others.
+        """
+        with self._publishing:
+            self._enabled = enabled
+        if not enabled:
+            for name in self._slots.clear():
+                self._cameras[name].monitor.left_out(DISABLED)
+
+    def settings_changed(self, name: str) -> None:
+        """Take over a camera's new priority; its other settings are looked at for each image."""
+        self._slots.set_priority(name, self._cameras[name].settings.priority)
 
     def stop(self) -> None:
         """
@@ -73,40 +102,50 @@ class Worker:
 
         :raises TimeoutError: the engine did not come back.
         """
-        self._slot.close()
+        self._slots.close()
         self._thread.join(_SECONDS_TO_STOP)
         if self._thread.is_alive():
             raise TimeoutError(
                 f'the engine did not finish an image within {_SECONDS_TO_STOP:.0f} s')
 
     def _run(self) -> None:
-        while not self._slot.closed:
+        while not self._slots.closed:
             self._take_one()
 
     def _take_one(self) -> None:
         # In a function of its own, so that no image is held while the next one is waited for.
-        arrival = self._slot.take()
-        if arrival is None:
+        taken = self._slots.take()
+        if taken is None:
             return
+        name, arrival = taken
+        camera = self._cameras[name]
         try:
-            self._process(arrival)
+            self._process(camera, arrival)
         # One bad image must not end the node: it is reported and the next one is taken.
         except Exception as error:
-            self._monitor.failed(time.monotonic())
-            self._on_failure(error)
+            camera.monitor.failed(time.monotonic())
+            camera.failed(error)
 
-    def _process(self, arrival: Arrival) -> None:
+    def _process(self, camera: Camera, arrival: Arrival) -> None:
         taken = time.monotonic()
+        detector, settings = self._detector, camera.settings
         image = image_of(arrival.message, self._max_pixels)
         decoded = time.monotonic()
-        result = self._detector.detect(image)
+        part, corner = settings.region.cut(image)
+        detector.wanted = settings.classes
+        result = detector.detect(part)
+        detections = moved(result.detections, corner)
         detected = time.monotonic()
         header = arrival.message.header
-        self._publish(result.detections, header)
+        with self._publishing:
+            if not self._enabled:
+                camera.monitor.left_out(DISABLED)
+                return
+            camera.publish(detections, header)
         published = time.monotonic()
-        age = self._age_of(header)
+        age = camera.age_of(header)
         timing = result.timing
-        self._monitor.processed(published, FrameTiming(
+        camera.monitor.processed(published, FrameTiming(
             stages={
                 'wait': taken - arrival.time, 'decode': decoded - taken,
                 'preprocess': timing.preprocess, 'inference': timing.inference,
@@ -114,4 +153,5 @@ class Worker:
                 'overhead': published - arrival.time - timing.inference,
                 'total': published - arrival.time},
             age=age))
-        self._show(image, result.detections, header)
+        # What this takes is not part of any figure.
+        camera.show(image, detections, header)

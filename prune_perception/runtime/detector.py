@@ -44,6 +44,9 @@ class Detector:
     """
     Finds objects in images.
 
+    ``score_threshold``, ``iou_threshold``, ``max_detections`` and ``wanted``, the indices of the
+    classes to report (None means all), may be set between two images.
+
     :param bundle: the detector's model.
     :param engine: ``onnxruntime``, ``openvino`` or ``torch``.
     :param threads: for one inference; 0 leaves the number to the engine.
@@ -62,15 +65,15 @@ class Detector:
             precision: str = 'f32', providers: Sequence[str] = (),
             score_threshold: float = 0.35, iou_threshold: float = 0.6,
             max_detections: int = 100, class_names: Sequence[str] | None = None) -> None:
-        options = EngineOptions(engine, threads, precision, tuple(providers))
+        self.options = EngineOptions(engine, threads, precision, tuple(providers))
         self.bundle = bundle
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
-        self._wanted = None if class_names is None else _indices(bundle, class_names)
+        self.wanted = None if class_names is None else class_indices(bundle, class_names)
         self._preprocess = Preprocessor(bundle.card.input)
         self._decode = create_decoder(bundle)
-        self.engine = create_engine(bundle, options)
+        self.engine = create_engine(bundle, self.options)
 
     def detect(self, image: NDArray[np.uint8]) -> Result:
         """
@@ -84,8 +87,8 @@ class Detector:
         outputs = self.engine.run(tensor)
         inferred = time.monotonic()
         boxes, scores, classes = self._decode(outputs, self.score_threshold)
-        if self._wanted is not None:
-            wanted = np.isin(classes, self._wanted)
+        if self.wanted is not None:
+            wanted = np.isin(classes, self.wanted)
             boxes, scores, classes = boxes[wanted], scores[wanted], classes[wanted]
         if len(scores) > MAX_CANDIDATES:
             best = np.argpartition(scores, -MAX_CANDIDATES)[-MAX_CANDIDATES:]
@@ -110,7 +113,12 @@ class Detector:
         return statistics.median(durations[1:])
 
 
-def _indices(bundle: Bundle, class_names: Sequence[str]) -> NDArray[np.int64]:
+def class_indices(bundle: Bundle, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """
+    Return the indices of classes of a bundle.
+
+    :raises EngineError: a name is not the bundle's.
+    """
     known = bundle.card.class_names
     unknown = [name for name in class_names if name not in known]
     if unknown:

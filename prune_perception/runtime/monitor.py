@@ -15,6 +15,9 @@ import numpy as np
 STAGES = (
     'wait', 'decode', 'preprocess', 'inference', 'postprocess', 'publish', 'overhead', 'total')
 
+# Why an image that arrived was left out on purpose.
+DISABLED, ABOVE_MAX_RATE = 'disabled', 'above max_rate'
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -51,7 +54,10 @@ class FrameTiming:
 @dataclass(frozen=True)
 class Snapshot:
     """
-    The state of the detector over the window, counts since it was activated.
+    What became of a camera's images over the window, counts since activation.
+
+    ``received`` is the sum of ``processed``, ``dropped`` (a newer one came first), ``failed``,
+    ``left_out`` (on purpose, by the reason) and what is waiting or being worked on.
 
     Rates are in Hz, latencies and ages in seconds. A rate is None until two frames came within
     the window; so is what was never measured.
@@ -61,6 +67,7 @@ class Snapshot:
     processed: int
     dropped: int
     failed: int
+    left_out: Mapping[str, int]
     input_rate: float | None
     output_rate: float | None
     camera_rate: float | None
@@ -84,13 +91,14 @@ class Monitor:
         self._window = window
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._received: deque[float] = deque()
         self._camera: deque[float] = deque()
         self._failed: deque[float] = deque()
         self._frames: deque[tuple[float, FrameTiming]] = deque()
         self._last_input: float | None = None
 
-    def received(self, now: float, *, replaced: bool) -> None:
+    def received(self, now: float, *, replaced: bool = False) -> None:
         """Note an image that arrived, and whether it pushed out one that was waiting."""
         with self._lock:
             self._counts['received'] += 1
@@ -98,6 +106,11 @@ class Monitor:
             self._received.append(now)
             self._last_input = now
             self._forget(self._received, now)
+
+    def left_out(self, reason: str) -> None:
+        """Note that an image which arrived is left out: ``DISABLED`` or ``ABOVE_MAX_RATE``."""
+        with self._lock:
+            self._left_out[reason] += 1
 
     def camera_said(self, now: float) -> None:
         """Note that the camera announced an image, by a message too small to be lost."""
@@ -134,6 +147,7 @@ class Monitor:
             return Snapshot(
                 received=self._counts['received'], processed=self._counts['processed'],
                 dropped=self._counts['dropped'], failed=self._counts['failed'],
+                left_out=dict(self._left_out),
                 input_rate=_rate(list(self._received), now),
                 output_rate=_rate([time for time, _ in frames], now),
                 camera_rate=_rate(list(self._camera), now),
@@ -143,6 +157,12 @@ class Monitor:
                 latencies={stage: spread for stage, spread in spreads.items() if spread},
                 age=Spread.of([age for age in ages if age is not None]),
                 ages_unavailable=sum(age is None for age in ages))
+
+    def spread_since(self, stage: str, since: float) -> Spread | None:
+        """Return the spread of a stage over the frames published after a time, if any were."""
+        with self._lock:
+            return Spread.of([timing.stages[stage] for time, timing in self._frames
+                              if time >= since])
 
     def _forget(self, times: deque[float], now: float) -> None:
         while times and times[0] < now - self._window:

@@ -1,0 +1,111 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes a detector ready beside the one that runs, so that no image waits for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import threading
+
+from rclpy.node import Node
+
+from prune_perception.runtime.detector import Detector
+from prune_perception.runtime.memory import release_freed_memory
+
+_SECONDS_TO_STOP = 10.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A detector that has run already.
+
+    :param seconds: the median duration of an inference at warm-up.
+    """
+
+    detector: Detector
+    seconds: float
+
+    @staticmethod
+    def of(detector: Detector) -> 'Prepared':
+        """Warm a detector up."""
+        prepared = Prepared(detector, detector.warm_up())
+        release_freed_memory()
+        return prepared
+
+
+class Preparation:
+    """
+    Loads and warms one detector at a time in a thread of its own; the newest request wins.
+
+    All methods are called on the executor's thread, and so is what a request ends with.
+
+    :param node: whose executor is told when a detector is ready.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._thread: threading.Thread | None = None
+        self._current: _Request | None = None
+        self._next: _Request | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a detector is being made ready."""
+        return self._current is not None
+
+    def request(
+            self, build: Callable[[], Prepared],
+            done: Callable[[Prepared | Exception], None]) -> None:
+        """
+        Make a detector ready; one that was asked for before and is not ready yet is given up.
+
+        :param build: called in another thread.
+        :param done: called with what it returned or raised, unless it was given up.
+        """
+        request = _Request(build, done)
+        if self._thread is None:
+            self._start(request)
+        else:
+            # What an engine is at cannot be interrupted.
+            self._current, self._next = request, request
+
+    def cancel(self) -> None:
+        """Give up what was asked for; what is under way is finished, and let go of."""
+        self._current = self._next = None
+
+    def stop(self) -> None:
+        """Give up, and wait until nothing is under way."""
+        self.cancel()
+        if self._thread is not None:
+            self._thread.join(_SECONDS_TO_STOP)
+
+    def _start(self, request: '_Request') -> None:
+        self._current, self._next = request, None
+        self._thread = threading.Thread(
+            target=self._run, args=(request,), name='preparation', daemon=True)
+        self._thread.start()
+
+    def _run(self, request: '_Request') -> None:
+        result: Prepared | Exception
+        try:
+            result = request.build()
+        except Exception as error:
+            result = error
+        executor = self._node.executor
+        if executor is not None and self._node.context.ok():
+            executor.create_task(self._finish, request, result)
+
+    def _finish(self, request: '_Request', result: Prepared | Exception) -> None:
+        self._thread = None
+        if self._next is not None:
+            self._start(self._next)
+        elif request is self._current:
+            self._current = None
+            request.done(result)
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    build: Callable[[], Prepared]
+    done: Callable[[Prepared | Exception], None]
