@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--check', action='store_true',
         help='also remove and restore at each share, in memory, and print how far the forecast '
-        'was off; takes some ten times as long')
+        'was off; takes several times as long')
     parser.add_argument(
         '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
         help='whose energy is saved: a shipped name or the path of a .yaml (%(default)s)')

@@ -33,7 +33,7 @@ from prune_perception.pruning.observe import (
 )
 from prune_perception.pruning.restoration import least_squares
 
-IMAGES = 64
+IMAGES = 96
 """Of those that were observed, this many are run; of large ones fewer, see ``_MOST_PIXELS``."""
 
 RIDGE = 1e-2
