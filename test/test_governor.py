@@ -143,6 +143,20 @@ def test_a_load_that_leaves_amid_the_change_does_not_hold_the_larger_one_back() 
     assert machine.rungs == [1, 0]
 
 
+def test_what_comes_long_after_going_up_is_not_the_fault_of_that() -> None:
+    """Something on the rail is switched on a minute after, and off again two minutes later."""
+    machine = Machine(governor=Governor(LADDER, rung=1))
+    machine.run(30, budgets(watts=18))
+    assert machine.rungs == [0]
+    machine.run(60, budgets(watts=18))
+    machine.idle = 12.0
+    machine.run(120, budgets(watts=18))
+    assert machine.rungs == [0, 1]
+    machine.idle = 4.0
+    machine.run(30, budgets(watts=18))
+    assert machine.rungs == [0, 1, 0]
+
+
 def test_a_hiccup_moves_nothing() -> None:
     machine = Machine(load=lambda now: 10.0 if now % 30 < 2 else 1.0)
     assert machine.run(HOUR, budgets(latency_ms=60)).changes == []
@@ -341,6 +355,13 @@ def test_a_pinned_rung_teaches_nothing_and_holds_nothing_back() -> None:
             governor.changed(now, decision.rung)
     assert governor.rung == 0
     assert ups[0] <= 24 and ups[1] - ups[0] <= 23
+
+
+def test_a_person_who_decides_anew_is_not_made_to_wait() -> None:
+    machine = Machine(period=33.0).run(20 * 60, budgets(latency_ms=60))
+    assert 'not so with large' in machine.reasons[-1] or 'held back' in machine.reasons[-1]
+    machine.run(21, budgets(latency_ms=150))
+    assert machine.governor.rung == 0
 
 
 def test_time_that_passed_unseen_is_no_evidence() -> None:

@@ -95,6 +95,7 @@ class Governing:
         """Take over a bundle that was pinned, or let go."""
         pinned = self._value('pinned')
         self._retry_at = 0.0
+        self._governor.changed(time.monotonic(), self._governor.rung)
         if self._changing is not None:
             self._changing = None
             self._preparation.cancel()

@@ -35,6 +35,8 @@ _PRICE_OF_NO_ROOM = 5.0
 _SECONDS_TO_SETTLE = 2.0
 # Metal cools slowly: without this, one hot minute would lead to the end of the ladder.
 _SECONDS_TO_COOL = 30.0
+# What is wrong with a rung shows at once, except for its heat.
+_SECONDS_TO_SHOW = 30.0
 # Heat that comes later than this after a rung was taken comes from somewhere else.
 _SECONDS_TO_HEAT = 1800.0
 # Readings whose median is what a rung is said to cost.
@@ -113,6 +115,8 @@ class Governor:
         :param now: seconds of a clock that only goes forward.
         """
         passed = 0.0 if self._now is None else min(now - self._now, _LONGEST_TICK)
+        if rules.budgets != self._rules.budgets:
+            self._forget_mistakes()
         self._now, self._rules, self._decided = now, rules, None
         budgets = rules.budgets.known()
         if now < self._settled_at:
@@ -130,7 +134,7 @@ class Governor:
         return decision
 
     def changed(self, now: float, rung: int) -> None:
-        """Note that another rung runs as of now, as was decided here or by a person."""
+        """Note that a rung runs as of now, as was decided here or by a person."""
         left, decided = self.rung, self._decided
         figures = {name: statistics.median(values) for name, values in self._recent.items()}
         self.rung = rung
@@ -138,7 +142,7 @@ class Governor:
         self._broken_for, self._room_for, self._recent = {}, 0.0, {}
         self._decided = self._made = None
         if decided is None or decided[0].rung != rung:
-            self._ascents = {}
+            self._forget_mistakes()
             return
         if rung < left:
             self._ascents[rung] = _Ascent(now, figures)
@@ -152,6 +156,11 @@ class Governor:
         self._unloadable_until[rung] = now + _RETRY_AFTER
         self._decided = None
         return _RETRY_AFTER
+
+    def _forget_mistakes(self) -> None:
+        """Hold nothing back any more: a person has decided anew."""
+        self._broken_for, self._room_for = {}, 0.0
+        self._ascents, self._waits, self._held_until = {}, {}, {}
 
     # Down.
 
@@ -211,9 +220,11 @@ class Governor:
             self._cool_at = now + _SECONDS_TO_COOL
         if ascent is None or not soon:
             return []
-        # Taking it was a mistake, and these figures led to it. Where a temperature would have
-        # ended is not known; from where it came this far is.
-        taught = [name for name in causes if name in ascent.figures and name in figures]
+        # Taking it was a mistake, and these are its figures, unless something else came between.
+        # Where a temperature would have ended is not known; from where it came this far is.
+        taught = [
+            name for name in causes if name in ascent.figures and name in figures
+            and (name == 'temperature_c' or lasted < _SECONDS_TO_SHOW)]
         keep = min(_REMEMBERED * self._waits[rung], _LONGEST_WAIT)
         for name in taught:
             self._costs.mistaken(
