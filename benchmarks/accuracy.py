@@ -168,21 +168,25 @@ def describe_machine() -> dict[str, Any]:
             'python': platform.python_version(), 'versions': versions}
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data``, which is needed where the environment does not name the folder."""
+    default = os.environ.get('PRUNE_PERCEPTION_DATA')
+    parser.add_argument(
+        '--data', type=Path, default=default, required=not default,
+        help='folder with coco128/ and pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+
+
 def main() -> int:
     """Measure, print and return the exit status."""
     parser = argparse.ArgumentParser(description='accuracy of a bundle by each engine')
     parser.add_argument('--model', type=Path, default=ROOT / 'models' / 'nanodet_g')
-    parser.add_argument(
-        '--data', type=Path, default=os.environ.get('PRUNE_PERCEPTION_DATA'),
-        help='folder with coco128/ and pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+    add_data(parser)
     parser.add_argument('--engines', nargs='+', choices=list(ENGINES), default=list(ENGINES))
     parser.add_argument('--threads', type=int, default=0, help='0: the engine chooses')
     parser.add_argument(
         '--every', type=int, default=1, metavar='N', help='judge each Nth frame of the video')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
     arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error('--data or PRUNE_PERCEPTION_DATA must name the folder with the data')
     if arguments.every < 1:
         parser.error(f'--every is {arguments.every}; it must be at least 1')
     machine = describe_machine()

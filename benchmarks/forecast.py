@@ -37,7 +37,6 @@ import contextlib
 import copy
 from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 import sys
 import tempfile
@@ -52,16 +51,17 @@ from torch import nn
 
 from prune_perception.bundle import Bundle, read_bundle
 from prune_perception.energy.hardware import load_profile
-from prune_perception.evaluation.intervals import draw
+from prune_perception.evaluation.intervals import draw, Interval
+from prune_perception.evaluation.potential import Figure
 from prune_perception.pruning.agreement import detections_of, score
 from prune_perception.pruning.footage import read_footage
-from prune_perception.pruning.forecast import errors_of, predict, Prediction
+from prune_perception.pruning.forecast import errors_of, predict
 from prune_perception.pruning.forecast_report import error_sentence
-from prune_perception.pruning.forecaster import SELECT_IMAGES, sizes_for
+from prune_perception.pruning.forecaster import sizes_for
 from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.observe import mixing_layers, Observation
 from prune_perception.pruning.plan import Plan, PlanError
-from prune_perception.pruning.planner import Planner, planner_for
+from prune_perception.pruning.planner import Planner, planner_for, SELECT_IMAGES
 from prune_perception.pruning.restoration import kept_outputs, least_squares, restore
 from prune_perception.pruning.splits import split
 from prune_perception.resources import find_model
@@ -210,8 +210,9 @@ def report(name: str, points: Sequence[Mapping[str, Any]]) -> str:
     for what, predicted, real in (('aside', 'predicted', 'aside'), ('later', 'predicted', 'later'),
                                   ('alone, aside', 'alone', 'aside')):
         errors = errors_of([
-            (Prediction(point[predicted], *(point['interval'] or ())
-                        if predicted == 'predicted' else ()), point[real]) for point in points])
+            (Figure(point[predicted], Interval(*point['interval'])
+                    if predicted == 'predicted' and point['interval'] else None), point[real])
+            for point in points])
         if errors is not None:
             lines.append(f'- {what}: {error_sentence(errors)}; bias {errors.bias:+.4f}')
     lines.append(
@@ -234,9 +235,7 @@ def _row(point: Mapping[str, Any]) -> str:
 def main() -> int:
     """Measure the settings that are asked for and print their tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().partition('\n')[0])
-    parser.add_argument(
-        '--data', type=Path, default=os.environ.get('PRUNE_PERCEPTION_DATA'),
-        help='folder with coco128/ and pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+    accuracy.add_data(parser)
     parser.add_argument('--setting', nargs='+', choices=[one.name for one in SETTINGS],
                         default=[one.name for one in SETTINGS])
     parser.add_argument('--shares', nargs='+', type=float, default=SHARES)
@@ -246,8 +245,6 @@ def main() -> int:
                         help='where the small detector is kept, once trained')
     parser.add_argument('--json', type=Path, metavar='FILE')
     arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error('--data is missing, and PRUNE_PERCEPTION_DATA is not set')
     torch.set_num_threads(1)
     found: dict[str, Any] = {'machine': accuracy.describe_machine(), 'settings': {}}
     if arguments.json is not None and arguments.json.exists():

@@ -19,7 +19,6 @@ a time does; it is of this machine and this engine.
 import argparse
 from dataclasses import asdict, dataclass
 import json
-import os
 from pathlib import Path
 import sys
 
@@ -82,13 +81,9 @@ def row(rung: Rung) -> str:
 def main() -> int:
     """Measure all bundles in ``models/`` and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().partition('\n')[0])
-    parser.add_argument(
-        '--data', type=Path, default=os.environ.get('PRUNE_PERCEPTION_DATA'),
-        help='folder with coco128/ and pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+    accuracy.add_data(parser)
     parser.add_argument('--json', type=Path, metavar='FILE')
     arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error('--data is missing, and PRUNE_PERCEPTION_DATA is not set')
     machine = accuracy.describe_machine()
     dense = read_bundle(ROOT / 'models' / DENSE)
     bundles = [read_bundle(path.parent) for path in (ROOT / 'models').glob('*/model.yaml')]

@@ -23,7 +23,6 @@ table and no estimate. Nothing is timed, so that a busy machine changes nothing.
 import argparse
 from dataclasses import asdict, dataclass
 import json
-import os
 from pathlib import Path
 import sys
 
@@ -130,9 +129,7 @@ def print_comparisons(found: Survey) -> None:
 def main() -> int:
     """Survey the shipped ladder and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().partition('\n')[0])
-    parser.add_argument(
-        '--data', type=Path, default=os.environ.get('PRUNE_PERCEPTION_DATA'),
-        help='folder with pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+    accuracy.add_data(parser)
     parser.add_argument('--every', type=int, default=4, help='frames (%(default)s)')
     parser.add_argument('--corruptions', nargs='+', default=WEATHER, metavar='NAME')
     parser.add_argument('--severity', type=int, nargs='+', default=SEVERITIES)
@@ -140,8 +137,6 @@ def main() -> int:
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument('--html', type=Path, metavar='FILE')
     arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error('--data is missing, and PRUNE_PERCEPTION_DATA is not set')
     folder = arguments.data / 'pets09-s2l1'
     rungs = sorted(path.parent for path in (ROOT / 'models').glob(f'{DENSE}_person_*/model.yaml'))
 

@@ -172,9 +172,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
         description=(__doc__ or '').strip().partition('\n')[0],
         epilog=f'methods: {", ".join(METHODS)}')
     parser.add_argument('--model', type=Path, default=ROOT / 'models' / 'nanodet_g')
-    parser.add_argument(
-        '--data', type=Path, default=os.environ.get('PRUNE_PERCEPTION_DATA'),
-        help='folder with coco128/ and pets09-s2l1/; default: $PRUNE_PERCEPTION_DATA')
+    accuracy.add_data(parser)
     parser.add_argument('--cells', type=Path, metavar='DIR',
                         default=ROOT / 'demo_output' / 'pruning_cells',
                         help='where measured cells are kept (%(default)s)')
@@ -194,8 +192,6 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw them')
     arguments = parser.parse_args(words)
-    if arguments.data is None:
-        parser.error('--data or PRUNE_PERCEPTION_DATA must name the folder with the data')
     for name in ('seeds', 'threads', 'steps', 'every'):
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -8,10 +8,15 @@ The squares are those of ``blobs``: a person by its blue, a dog by its green. Tw
 layer carry the two colours to the outputs; the others are random, and the outputs do not use them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+import os
 from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 
 from blobs import Blob, CELL, HEIGHT, WIDTH, write_pictures
@@ -133,3 +138,32 @@ def _squares() -> Squares:
                 for channel in (0, 1):
                     layer.weight[channel, channel] = 16
     return module
+
+
+def stopped(words: Sequence[str], stage: str, **environment: str) -> tuple[int, str, str]:
+    """
+    Run prune-perception, press Ctrl-C soon after it came to a stage, and see how it ends.
+
+    :returns: exit status, and what it wrote to its output and about errors.
+    """
+    code = ('import sys, torch; torch.set_num_threads(1); from prunable import use_networks; '
+            'use_networks(); from prune_perception.cli.main import main; sys.exit(main())')
+    here = Path(__file__).resolve().parent
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, *words], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={
+            **os.environ, 'PYTHONPATH': os.pathsep.join((str(here), str(here.parent))),
+            'OMP_NUM_THREADS': '1', **environment},
+        # A shell that starts the tests in the background makes them deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    try:
+        assert process.stderr is not None
+        assert any(line.rstrip().endswith(f' s  {stage}') for line in process.stderr), \
+            'it ended before'
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, out, err

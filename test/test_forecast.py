@@ -23,7 +23,8 @@ from rich.console import Console  # noqa: E402
 from prune_perception.bundle import Bundle, read_bundle, replace_card, write_bundle  # noqa: E402
 from prune_perception.detections import Detections  # noqa: E402
 from prune_perception.energy.hardware import load_profile  # noqa: E402
-from prune_perception.evaluation.intervals import draw  # noqa: E402
+from prune_perception.evaluation.intervals import draw, Interval  # noqa: E402
+from prune_perception.evaluation.potential import Figure  # noqa: E402
 from prune_perception.networks.export import bundle_files  # noqa: E402
 from prune_perception.networks.registry import spec_of  # noqa: E402
 from prune_perception.pruning import forecaster, pruner, restoration  # noqa: E402
@@ -41,8 +42,6 @@ from prune_perception.pruning.forecast import (  # noqa: E402
     ForecastError,
     Point,
     predict,
-    predicted_agreement,
-    Prediction,
     Request,
 )
 from prune_perception.pruning.forecast_report import (  # noqa: E402
@@ -98,6 +97,10 @@ class Scene:
     def plan(self, share: float) -> Plan:
         return self.planner.plan(self.swept, share * self.planner.reference)
 
+    def predict(self, plan: Plan, block: int | None = None) -> Score:
+        return predict(self.planner, plan, self.observed, self.select, self.seen,
+                       draw(len(self.select), block=block))
+
 
 @pytest.fixture(scope='module')
 def scene(request_of: Any) -> Scene:
@@ -124,7 +127,7 @@ def pruned_bundle(scene: Scene, request: Request, share: float, folder: Any, **c
 def test_where_nothing_goes_the_forecast_is_one(scene):
     plan = scene.plan(1.0)
     assert not any(plan.removed.values())
-    found = predicted_agreement(scene.planner, plan, scene.observed, scene.select, scene.seen)
+    found = scene.predict(plan)
     assert found.value == pytest.approx(1.0, abs=1e-12)
 
 
@@ -135,26 +138,20 @@ def test_it_is_the_agreement_of_the_network_restored_by_hand(scene, share, monke
     made = scene.planner.remove(plan)
     restore(made, scene.observed, None, kept_outputs(scene.planner.groups, plan.removed))
     wanted = agreement(scene.seen, detections_of(made, scene.planner.card, scene.select))
-    found = predict(scene.planner, plan, scene.observed, scene.select, scene.seen,
-                    draw(len(scene.select)))
+    found = scene.predict(plan)
     assert found.value == pytest.approx(wanted, abs=1e-3)
 
 
 def test_it_tells_networks_apart(scene):
-    values = [predicted_agreement(
-        scene.planner, scene.plan(share), scene.observed, scene.select, scene.seen).value
-        for share in (0.9, 0.1)]
+    values = [scene.predict(scene.plan(share)).value for share in (0.9, 0.1)]
     assert values[0] > values[1] + 0.1
 
 
 def test_the_interval_is_of_blocks_of_the_frames_kept_aside(scene):
     plan = scene.plan(0.1)
-    few = predicted_agreement(scene.planner, plan, scene.observed, scene.select, scene.seen,
-                              draw(len(scene.select), block=len(scene.select)))
-    assert few.low is None and few.high is None
-    found = predicted_agreement(scene.planner, plan, scene.observed, scene.select, scene.seen,
-                                draw(len(scene.select), block=1))
-    assert found.low < found.value < found.high
+    assert scene.predict(plan, block=len(scene.select)).interval is None
+    found = scene.predict(plan, block=1)
+    assert found.interval.low < found.value < found.interval.high
 
 
 # ---- a score
@@ -248,7 +245,7 @@ def test_prune_prints_what_it_forecast_beside_what_came_of_it(request_of, monkey
         method=given.method, unrelated=True))
     assert found.card.provenance.distilled is False
     alone = forecast(request_of(shares=(0.1,))).points[0].predicted
-    assert found.forecast == Prediction(alone.value, alone.interval.low, alone.interval.high)
+    assert (found.forecast.value, found.forecast.interval) == (alone.value, alone.interval)
     assert abs(found.forecast.value - found.agreement['restoration']) < 0.1
     rows = agreement_by_stage(found)
     assert [value for _, value in rows] == [found.forecast.value, *found.agreement.values()]
@@ -265,7 +262,7 @@ def test_a_network_of_which_nothing_can_be_forecast_is_pruned_all_the_same(
     def refuse(*_, **__):
         raise ProjectionError('layer first: is given something else')
 
-    monkeypatch.setattr(pruner, 'predicted_agreement', refuse)
+    monkeypatch.setattr(pruner, 'predict', refuse)
     monkeypatch.setattr(pruner, 'compare', lambda *_, **__: Latency(
         0.01, 0.005, 2.0, 'onnxruntime', 'a machine'))
     given = request_of()
@@ -355,7 +352,7 @@ def test_without_intervals_no_saving_is_sure(request_of):
 
 
 def test_errors_by_hand():
-    pairs = [(Prediction(value, value - 0.02, value + 0.02), real)
+    pairs = [(Figure(value, Interval(value - 0.02, value + 0.02)), real)
              for value, real in ((0.9, 0.91), (0.7, 0.8), (0.75, 0.74))]
     errors = errors_of(pairs)
     assert errors.mean_absolute == pytest.approx(0.04)
@@ -364,7 +361,7 @@ def test_errors_by_hand():
     assert errors.within == 2
     assert errors.swapped == (pytest.approx(0.06),)
     assert errors_of([]) is None
-    assert errors_of([*pairs, (Prediction(0.5), 0.5)]).within is None
+    assert errors_of([*pairs, (Figure(0.5, None), 0.5)]).within is None
 
 
 def test_the_size_of_each_share_is_the_one_that_would_be_chosen_for_it_alone(

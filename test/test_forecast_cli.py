@@ -9,10 +9,6 @@ import json
 import os
 from pathlib import Path
 import re
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import pytest
@@ -21,7 +17,7 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('torch_pruning')
 pytest.importorskip('pycocotools')
 
-from prunable import networks_in_use, write_footage, write_squares  # noqa: E402
+from prunable import networks_in_use, stopped, write_footage, write_squares  # noqa: E402
 
 from prune_perception.cli.main import main  # noqa: E402
 from prune_perception.pruning import forecaster  # noqa: E402
@@ -145,30 +141,9 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_ctrl_c_leaves_nothing(place: Path, tmp_path: Path) -> None:
-    code = ('import sys, torch; torch.set_num_threads(1); from prunable import use_networks; '
-            'use_networks(); from prune_perception.cli.main import main; sys.exit(main())')
     before = sorted(place.rglob('*'))
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *words(place, '--json', str(tmp_path / 'x.json'))],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={
-            **os.environ, 'PYTHONPATH': os.pathsep.join((str(TEST), str(TEST.parent))),
-            'OMP_NUM_THREADS': '1'},
-        # A shell that starts the tests in the background makes them deaf to it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.rstrip().endswith(' s  observe'):
-                break
-        else:
-            pytest.fail('it ended before')
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, out) == (1, '')
+    status, out, err = stopped(words(place, '--json', str(tmp_path / 'x.json')), 'observe')
+    assert (status, out) == (1, '')
     assert err.splitlines()[-1] == 'prune-perception forecast: stopped'
     assert 'Traceback' not in err
     assert sorted(place.rglob('*')) == before

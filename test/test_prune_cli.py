@@ -11,10 +11,6 @@ import os
 from pathlib import Path
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import cv2
@@ -26,7 +22,7 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('pycocotools')
 
-from prunable import CLASSES, FRAMES, networks_in_use, write_footage, write_squares
+from prunable import CLASSES, FRAMES, networks_in_use, stopped, write_footage, write_squares
 
 from prune_perception import bundle as bundle_module
 from prune_perception.bundle import read_bundle
@@ -357,33 +353,12 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_bundle(
 def test_ctrl_c_leaves_nothing(place: Path, tmp_path: Path, stage: str) -> None:
     temporary = tmp_path / 'temporary'
     temporary.mkdir()
-    code = ('import sys, torch; torch.set_num_threads(1); from prunable import use_networks; '
-            'use_networks(); from prune_perception.cli.main import main; sys.exit(main())')
     command = words(place, '--time-limit', '1h', out='stopped')
     position = command.index('--steps')  # else distillation is over too soon
     del command[position:position + 2]
     before = sorted(place.rglob('*'))
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *command], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={
-            **os.environ, 'PYTHONPATH': os.pathsep.join((str(TEST), str(TEST.parent))),
-            'TMPDIR': str(temporary), 'OMP_NUM_THREADS': '1'},
-        # A shell that starts the tests in the background makes them deaf to it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.rstrip().endswith(f' s  {stage}'):
-                break
-        else:
-            pytest.fail('it ended before')
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, out) == (1, '')
+    status, out, err = stopped(command, stage, TMPDIR=str(temporary))
+    assert (status, out) == (1, '')
     assert err.splitlines()[-1] == 'prune-perception prune: stopped'
     assert 'Traceback' not in err
     assert sorted(place.rglob('*')) == before

@@ -33,7 +33,7 @@ from prune_perception.energy.report import number
 from prune_perception.pruning.distillation import Point
 from prune_perception.pruning.input_size import Sizes, Trial
 from prune_perception.pruning.pruner import Example, Outcome, prune, Request
-from prune_perception.pruning.report import html_report, summary, write_report
+from prune_perception.pruning.report import html_report, summary
 from prune_perception.pruning.tables import print_outcome
 
 HOSTILE = '<script>alert("&")</script>'
@@ -197,7 +197,7 @@ def test_the_footage_and_the_conditions_are_told(outcome: Outcome, page: str) ->
     assert f'{FRAMES}, of 64 × 32 pixels' in splits
 
 
-def test_what_others_wrote_stays_text(outcome: Outcome, tmp_path: Path) -> None:
+def test_what_others_wrote_stays_text(outcome: Outcome) -> None:
     bundle = outcome.request.bundle
     hostile = replace(
         outcome, notes=(HOSTILE,), agreement={HOSTILE: 0.5},
@@ -206,8 +206,7 @@ def test_what_others_wrote_stays_text(outcome: Outcome, tmp_path: Path) -> None:
         footage=replace(outcome.footage, path=Path('a') / HOSTILE, skipped=(HOSTILE,)),
         request=replace(outcome.request, command=HOSTILE, bundle=replace(
             bundle, card=replace(bundle.card, name=HOSTILE))))
-    write_report(hostile, tmp_path / 'page.html', energy_measured=[HOSTILE])
-    page = (tmp_path / 'page.html').read_text()
+    page = html_report(hostile, energy_measured=[HOSTILE])
     assert '<script' not in page
     assert Structure(page).words.count(HOSTILE) > 8
     stream = io.StringIO()

@@ -5,28 +5,20 @@
 
 import argparse
 import json
-from pathlib import Path
 import shlex
 import sys
 
 from prune_perception.bundle import read_bundle
+from prune_perception.cli.output import console, refuse, write_files
+from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
-from prune_perception.cli.words import (
-    frame_range,
-    names,
-    number,
-    output_file,
-    profile,
-    whole,
-)
-from prune_perception.pruning import METHODS
+from prune_perception.cli.words import number, output_file
 from prune_perception.resources import find_model
 
 NAME = 'forecast'
 HELP = 'say how far a detector can be pruned for one robot, before it is'
 
-# Wide enough for all columns; what reads a pipe wraps nothing.
-_PIPE_WIDTH = 140
+_PIPE_WIDTH = 140  # enough for all columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Forecasts the agreement with the dense detector of the network that prune would make at '
         'several shares of the energy, restored and not distilled, and says how much can be '
         'saved within a loss. No labels are needed, and no bundle is written.')
-    parser.add_argument('bundle', help='bundle folder or shipped name, for example nanodet_g')
-    parser.add_argument(
-        '--data', type=Path, metavar='RECORDING', required=True,
-        help="bag, video or folder of pictures of the robot's camera")
-    parser.add_argument('--topic', help='of the images, where the bag has several')
-    parser.add_argument(
-        '--frames', type=frame_range, metavar='FIRST-LAST',
-        help='use this part of the recording alone; its first frame is 1')
-    parser.add_argument(
-        '--unrelated', action='store_true',
-        help='the pictures have nothing to do with each other: the intervals draw them singly')
+    add_footage(parser, required=True, unrelated='the intervals draw them singly')
     parser.add_argument(
         '--largest-loss', type=number(0.001, 0.999), default=0.05, metavar='LOSS',
         help='of agreement that is allowed, against what the dense detector loses to itself on '
@@ -57,22 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--check', action='store_true',
         help='also remove and restore at each share, in memory, and print how far the forecast '
         'was off; takes several times as long')
-    parser.add_argument(
-        '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
-        help='whose energy is saved: a shipped name or the path of a .yaml (%(default)s)')
-    parser.add_argument(
-        '--bits', type=whole(1, 64),
-        help="of a word (default: the profile's own, 16 for eyeriss_65nm)")
-    parser.add_argument(
-        '--classes', type=names, metavar='NAME,…', help='keep these classes alone (all)')
-    parser.add_argument(
-        '--method', choices=METHODS, default='combined',
-        help='how channels are chosen (%(default)s)')
-    parser.add_argument(
-        '--keep-input-size', action='store_true',
-        help='do not look for a lower input resolution')
-    parser.add_argument(
-        '--seed', type=whole(0, 2**32 - 1), default=0, metavar='N', help='(%(default)s)')
+    add_plan(parser)
     parser.add_argument('--html', type=output_file, metavar='FILE', help='write a page')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures')
 
@@ -81,13 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Forecast, print, write and return the exit status."""
     if arguments.json is not None and arguments.html is not None \
             and arguments.json.resolve() == arguments.html.resolve():
-        return _refuse(f'--html {arguments.html}: is the file of --json; choose another', 2)
+        return refuse(
+            NAME, f'--html {arguments.html}: is the file of --json; choose another', 2)
     bundle = read_bundle(find_model(arguments.bundle))
     pruned = tuple(read_bundle(find_model(name)) for name in arguments.pruned)
     # torch takes seconds that a mistaken word need not wait for.
-    from rich.console import Console
-
-    from prune_perception.evaluation.files import write_whole
     from prune_perception.evaluation.metrics import MetricsError
     from prune_perception.pruning.agreement import AgreementError
     from prune_perception.pruning.footage import FootageError
@@ -110,24 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             found = forecast(request, progress)
     except (AgreementError, FootageError, ForecastError, GroupError, HeadError, MetricsError,
             ProjectionError, SplitError) as error:
-        return _refuse(str(error), 1)
-    print_forecast(found, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH))
-    status = 0
-    for path, text in (
-            (arguments.json, lambda: json.dumps(
-                summary(found), indent=1, allow_nan=False) + '\n'),
-            (arguments.html, lambda: html_report(found))):
-        if path is None:
-            continue
-        try:
-            write_whole(path, text())
-            print(f'wrote {path}')
-        except OSError as error:
-            status = _refuse(
-                f'{path}: cannot be written: {(error.strerror or str(error)).lower()}', 1)
-    return status
-
-
-def _refuse(reason: str, status: int) -> int:
-    print(f'prune-perception {NAME}: {reason}', file=sys.stderr)
-    return status
+        return refuse(NAME, str(error), 1)
+    print_forecast(found, console(_PIPE_WIDTH))
+    return write_files(NAME, (
+        (arguments.json, lambda: json.dumps(summary(found), indent=1, allow_nan=False) + '\n'),
+        (arguments.html, lambda: html_report(found))))

@@ -9,6 +9,7 @@ from pathlib import Path
 import shlex
 import sys
 
+from prune_perception.cli.output import console, refuse, write_files
 from prune_perception.cli.progress import stages
 from prune_perception.cli.words import frame_range, number, output_file, profile_name, whole
 from prune_perception.resources import find_model
@@ -18,8 +19,7 @@ NAME = 'potential'
 HELP = 'show how much of what a ladder of pruned detectors saves survives bad weather'
 
 _SHOWN = 10  # lines of what is wrong with a recording; the JSON has all
-# Wide enough for all columns; what reads a pipe wraps nothing.
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 200  # enough for all columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Survey, print, write and return the exit status."""
     # OpenCV and the engines take a second that a mistaken word need not wait for.
-    from rich.console import Console
-
     from prune_perception.evaluation.figures import Settings
-    from prune_perception.evaluation.files import write_whole
     from prune_perception.evaluation.ground_truth import GroundTruthError
     from prune_perception.evaluation.job_error import JobError
     from prune_perception.evaluation.metrics import MetricsError
@@ -111,25 +108,17 @@ def run(arguments: argparse.Namespace) -> int:
                 progress=lambda name, share: show('show the frames', share, name),
                 command=shlex.join(['prune-perception', *sys.argv[1:]]))
     except JobError as error:
-        return _refuse(str(error), 2)
+        return refuse(NAME, str(error), 2)
     except (GroundTruthError, MetricsError, PotentialError) as error:
-        return _refuse(str(error), 1)
-    print_survey(found, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH))
+        return refuse(NAME, str(error), 1)
+    print_survey(found, console(_PIPE_WIDTH))
     for line in found.wrong[:_SHOWN]:
         print(f'wrong with the recording: {line}', file=sys.stderr)
-    status = 1 if found.wrong else 0
-    for path, text in ((arguments.json, lambda: json.dumps(
+    written = write_files(NAME, (
+        (arguments.json, lambda: json.dumps(
             found.to_json(), indent=2, allow_nan=False) + '\n'),
-            (arguments.html, lambda: html_report(found))):
-        if path is None:
-            continue
-        try:
-            write_whole(path, text())
-            print(f'wrote {path}')
-        except OSError as error:
-            status = _refuse(
-                f'{path}: cannot be written: {(error.strerror or str(error)).lower()}', 1)
-    return status
+        (arguments.html, lambda: html_report(found))))
+    return 1 if found.wrong else written
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -147,8 +136,3 @@ def _check(arguments: argparse.Namespace) -> None:
             raise JobError(
                 f'{option} {path}: is read, or written besides; give it a name of its own')
         taken.add(path.resolve())
-
-
-def _refuse(reason: str, status: int) -> int:
-    print(f'prune-perception {NAME}: {reason}', file=sys.stderr)
-    return status

@@ -10,6 +10,7 @@ import sys
 
 from prune_perception.bundle import Bundle, read_bundle, replace_card
 from prune_perception.calibration import CalibrationError
+from prune_perception.cli.output import console
 from prune_perception.cli.words import profile, whole
 from prune_perception.energy.layer_times import LayerTimes
 from prune_perception.resources import find_model
@@ -18,8 +19,7 @@ from prune_perception.runtime.engines import EngineOptions
 NAME = 'profile'
 HELP = 'show where a network spends its energy, modelled layer by layer'
 
-# Wide enough for all columns; what reads a pipe wraps nothing.
-_PIPE_WIDTH = 140
+_PIPE_WIDTH = 140  # enough for all columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Count, model and print, and return the exit status."""
     bundle = read_bundle(find_model(arguments.bundle))
     # torch takes seconds that a mistaken word need not wait for.
-    from rich.console import Console
-
     from prune_perception.energy.counting import profile_module
     from prune_perception.energy.report import print_account, write_html, write_json
     from prune_perception.networks.registry import example_input, load_network
@@ -68,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, CalibrationError) as error:
         print(f'prune-perception {NAME}: {error}', file=sys.stderr)
         return 1
-    print_account(account, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH), times)
+    print_account(account, console(_PIPE_WIDTH), times)
     if arguments.json:
         write_json(account, arguments.json, times)
     if arguments.html:

@@ -11,9 +11,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from prune_perception.bundle import Bundle, check_place, read_bundle, write_bundle
+from prune_perception.cli.output import console, refuse, write_files
+from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
-from prune_perception.cli.words import duration, frame_range, names, output_file, profile, whole
-from prune_perception.pruning import METHODS
+from prune_perception.cli.words import duration, output_file, whole
 from prune_perception.resources import find_model
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ NAME = 'prune'
 HELP = 'make a detector smaller for one robot, from its own footage, without labels'
 
 _ENERGY_BUDGET = 0.25
-# Wide enough for all columns; what reads a pipe wraps nothing.
-_PIPE_WIDTH = 140
+_PIPE_WIDTH = 140  # enough for all columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,17 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Takes channels out of a detector where they cost most energy for what they contribute, '
         'fits the others to make up for them, and lets the result learn from the dense detector '
         'on the same footage. No labels are needed. The new bundle is complete or absent.')
-    parser.add_argument('bundle', help='bundle folder or shipped name, for example nanodet_g')
-    parser.add_argument(
-        '--data', type=Path, metavar='RECORDING',
-        help="bag, video or folder of pictures of the robot's camera")
-    parser.add_argument('--topic', help='of the images, where the bag has several')
-    parser.add_argument(
-        '--frames', type=frame_range, metavar='FIRST-LAST',
-        help='use this part of the recording alone; its first frame is 1')
-    parser.add_argument(
-        '--unrelated', action='store_true',
-        help='the pictures have nothing to do with each other: each is a unit of the certificate')
+    add_footage(parser, required=False, unrelated='each is a unit of the certificate')
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
         '--energy-budget', type=float, metavar='SHARE',
@@ -52,17 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument(
         '--latency-budget', type=float, metavar='MS',
         help='instead: time of an inference by ONNX Runtime on this machine')
-    parser.add_argument(
-        '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
-        help='whose energy is saved: a shipped name or the path of a .yaml (%(default)s)')
-    parser.add_argument(
-        '--bits', type=whole(1, 64),
-        help="of a word (default: the profile's own, 16 for eyeriss_65nm)")
-    parser.add_argument(
-        '--classes', type=names, metavar='NAME,…', help='keep these classes alone (all)')
-    parser.add_argument(
-        '--method', choices=METHODS, default='combined',
-        help='how channels are chosen (%(default)s)')
+    add_plan(parser)
     parser.add_argument(
         '--time-limit', type=duration, default='10m', metavar='TIME',
         help='for everything, as 90s, 10m or 1h; distillation gets what the rest leaves '
@@ -72,11 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--steps', type=whole(1), metavar='N', help='of distillation, instead of as many as the '
         'time allows; the same seed then gives the same network')
-    parser.add_argument(
-        '--keep-input-size', action='store_true',
-        help='do not look for a lower input resolution')
-    parser.add_argument(
-        '--seed', type=whole(0, 2**32 - 1), default=0, metavar='N', help='(%(default)s)')
     parser.add_argument(
         '--groups', action='store_true',
         help='print which channels are tied and why, and end; needs BUNDLE alone')
@@ -91,12 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prune, write, print and return the exit status."""
     if not arguments.groups and (arguments.data is None or arguments.output is None):
-        return _refuse('--data and -o are needed (all but --groups need them)', 2)
+        return refuse(NAME, '--data and -o are needed (all but --groups need them)', 2)
     bundle = read_bundle(find_model(arguments.bundle))
     if not arguments.groups:
         if arguments.output.resolve() == bundle.folder.resolve():
-            return _refuse(f'{arguments.output}: is the bundle that is to be pruned; choose '
-                           'another name', 1)
+            return refuse(NAME, f'{arguments.output}: is the bundle that is to be pruned; '
+                          'choose another name', 1)
         check_place(arguments.output, overwrite=arguments.overwrite)  # before work of minutes
     # torch takes seconds that a mistaken word need not wait for.
     from prune_perception.pruning.agreement import AgreementError
@@ -123,21 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             check_budget(request)
         except PlanError as error:
-            return _refuse(str(error), 2)
+            return refuse(NAME, str(error), 2)
         with stages() as progress:
             outcome = prune(request, progress)
     except (AgreementError, FootageError, GroupError, HeadError, PlanError, SplitError) as error:
-        return _refuse(str(error), 1)
+        return refuse(NAME, str(error), 1)
     written = write_bundle(
         arguments.output, outcome.card, outcome.files, overwrite=arguments.overwrite)
     measured = _measured_energy(bundle, written, outcome)
     _print(outcome, written, arguments, measured)
     return _write_reports(outcome, arguments, measured)
-
-
-def _refuse(reason: str, status: int) -> int:
-    print(f'prune-perception {NAME}: {reason}', file=sys.stderr)
-    return status
 
 
 def _energy_budget(arguments: argparse.Namespace) -> float | None:
@@ -171,11 +141,8 @@ def _measured_energy(dense: Bundle, pruned: Bundle, outcome: 'Outcome') -> list[
 
 def _print(outcome: 'Outcome', written: Bundle, arguments: argparse.Namespace,
            measured: list[str]) -> None:
-    from rich.console import Console
-
     from prune_perception.pruning.tables import print_outcome
-    print_outcome(
-        outcome, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH), measured)
+    print_outcome(outcome, console(_PIPE_WIDTH), measured)
     place, data = shlex.quote(str(arguments.output)), shlex.quote(str(arguments.data))
     topic = f' --topic {shlex.quote(arguments.topic)}' if arguments.topic else ''
     print(f'wrote {arguments.output}: {written.card.name}, digest {written.digest}')
@@ -188,20 +155,8 @@ def _print(outcome: 'Outcome', written: Bundle, arguments: argparse.Namespace,
 def _write_reports(outcome: 'Outcome', arguments: argparse.Namespace,
                    measured: list[str]) -> int:
     """Write what was asked for beside the bundle, which is there already."""
-    from prune_perception.pruning.report import summary, write_report
-    status = 0
-    for path, write in (
-            (arguments.json, lambda path: path.write_text(json.dumps(
-                {**summary(outcome), 'energy_measured': measured}, indent=1) + '\n',
-                encoding='utf-8')),
-            (arguments.html, lambda path: write_report(
-                outcome, path, energy_measured=measured))):
-        if path is None:
-            continue
-        try:
-            write(path)
-            print(f'wrote {path}')
-        except OSError as error:
-            status = _refuse(
-                f'{path}: cannot be written: {(error.strerror or str(error)).lower()}', 1)
-    return status
+    from prune_perception.pruning.report import html_report, summary
+    return write_files(NAME, (
+        (arguments.json, lambda: json.dumps(
+            {**summary(outcome), 'energy_measured': measured}, indent=1) + '\n'),
+        (arguments.html, lambda: html_report(outcome, energy_measured=measured))))

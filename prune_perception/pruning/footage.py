@@ -61,6 +61,13 @@ class Footage:
     numbers: tuple[int, ...] = ()
     frame_rate: float | None = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever uses it should know, one line each."""
+        if not self.skipped:
+            return ()
+        return (f'{len(self.skipped)} frames could not be read, the first: {self.skipped[0]}',)
+
 
 def read_footage(
         path: str | os.PathLike[str], fed: InputSpec, topic: str | None = None,

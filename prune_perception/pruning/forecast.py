@@ -25,7 +25,8 @@ import numpy as np
 from prune_perception.bundle import Bundle
 from prune_perception.detections import Detections
 from prune_perception.energy.hardware import HardwareProfile
-from prune_perception.evaluation.intervals import draw, Draws, Interval, interval_of
+from prune_perception.evaluation.intervals import Draws, interval_of
+from prune_perception.evaluation.potential import Figure, Verdict
 from prune_perception.pruning.agreement import detections_of, Score, score
 from prune_perception.pruning.footage import Footage, Images
 from prune_perception.pruning.observe import Observation
@@ -75,40 +76,6 @@ class Request:
     pruned: tuple[Bundle, ...] = ()
     check: bool = False
     command: str = ''
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """
-    A forecast agreement.
-
-    :param low: lower end of its 95 % interval; None where there are too few frames for one.
-    :param high: upper end.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Loss:
-    """
-    The dense network's agreement with itself on mirrored frames, less that of another network.
-
-    :param interval: of 95 %, both being taken on the same frames; None where there are too few.
-    """
-
-    value: float
-    interval: Interval | None
-
-    def within(self, largest: float) -> bool:
-        """Return whether it is no more than is allowed."""
-        return self.value <= largest
-
-    def surely_within(self, largest: float) -> bool:
-        """Return whether the upper end of the interval is no more than is allowed."""
-        return self.interval is not None and self.interval.high <= largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,12 +175,11 @@ class Forecast:
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
 
-    def loss(self, of: Score) -> Loss:
+    def loss(self, of: Score) -> Figure:
         """Return what a network loses against the dense network's consistency with itself."""
         value = self.consistency.value - of.value
-        if not len(of.draws):
-            return Loss(value, None)
-        return Loss(value, interval_of(value, self.consistency.draws - of.draws))
+        return Figure(value, interval_of(value, self.consistency.draws - of.draws)
+                      if len(of.draws) else None)
 
     def furthest(self, *, surely: bool = False) -> Point | None:
         """
@@ -221,24 +187,25 @@ class Forecast:
 
         :param surely: also at the upper end of the loss's interval.
         """
-        found, largest = None, self.request.largest_loss
+        found = None
         for point in self.points:
-            loss = self.loss(point.predicted)
-            if not loss.within(largest) or (surely and not loss.surely_within(largest)):
+            verdict = self.loss(point.predicted).verdict(self.request.largest_loss)
+            if verdict is Verdict.FAILS or (surely and verdict is not Verdict.SURE):
                 return found
             found = point
         return found
 
     def errors(self) -> Errors | None:
         """Return how far the forecast was off restored networks; None where there are none."""
-        pairs = [(_prediction(point.predicted), point.restored.value) for point in self.points
+        pairs = [(point.predicted, point.restored.value) for point in self.points
                  if point.restored is not None]
-        pairs += [(_prediction(one.predicted), one.score.value) for one in self.pruned
+        pairs += [(one.predicted, one.score.value) for one in self.pruned
                   if one.predicted is not None and one.distilled is False]
-        return errors_of(pairs)
+        return errors_of([
+            (Figure(found.value, found.interval), real) for found, real in pairs])
 
 
-def errors_of(pairs: Sequence[tuple[Prediction, float]]) -> Errors | None:
+def errors_of(pairs: Sequence[tuple[Figure, float]]) -> Errors | None:
     """
     Return how far forecasts were off.
 
@@ -247,8 +214,8 @@ def errors_of(pairs: Sequence[tuple[Prediction, float]]) -> Errors | None:
     if not pairs:
         return None
     off = np.array([predicted.value - real for predicted, real in pairs])
-    held = [predicted.low <= real <= predicted.high for predicted, real in pairs
-            if predicted.low is not None and predicted.high is not None]
+    held = [predicted.interval.low <= real <= predicted.interval.high
+            for predicted, real in pairs if predicted.interval is not None]
     swapped = [abs(one[1] - other[1]) for one, other in combinations(pairs, 2)
                if (one[0].value - other[0].value) * (one[1] - other[1]) < 0]
     return Errors(float(np.abs(off).mean()), float(off.mean()), float(np.abs(off).max()),
@@ -256,15 +223,8 @@ def errors_of(pairs: Sequence[tuple[Prediction, float]]) -> Errors | None:
                   tuple(sorted(swapped, reverse=True)))
 
 
-def _prediction(found: Score) -> Prediction:
-    interval = found.interval
-    return Prediction(found.value) if interval is None else Prediction(
-        found.value, interval.low, interval.high)
-
-
-def predicted_agreement(
-        planner: Planner, plan: Plan, fit: Observation, select: Images,
-        dense_seen: Sequence[Detections], drawn: Draws | None = None) -> Prediction:
+def predict(planner: Planner, plan: Plan, fit: Observation, select: Images,
+            dense_seen: Sequence[Detections], drawn: Draws) -> Score:
     """
     Forecast the agreement of a plan's network, restored and not distilled.
 
@@ -272,17 +232,10 @@ def predicted_agreement(
     :param fit: what the dense network did on the frames to fit to, at this size.
     :param select: uint8 (n, height, width, 3), the frames kept aside, in the order of time.
     :param dense_seen: what the dense network, at its full size, finds in these.
-    :param drawn: blocks of these frames; None for neighbouring frames of a video.
+    :param drawn: blocks of these frames.
     :raises AgreementError: the dense network finds nothing.
     :raises ProjectionError: the network cannot be forecast.
     """
-    return _prediction(predict(
-        planner, plan, fit, select, dense_seen, drawn or draw(len(select))))
-
-
-def predict(planner: Planner, plan: Plan, fit: Observation, select: Images,
-            dense_seen: Sequence[Detections], drawn: Draws) -> Score:
-    """Return the forecast with its draws; see :func:`predicted_agreement`."""
     narrower = planner.remove(plan)
     project(narrower, fit, kept_outputs(planner.groups, plan.removed))
     return score(dense_seen, detections_of(narrower, planner.card, select), drawn)

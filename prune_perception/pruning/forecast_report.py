@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_perception.evaluation.intervals import Interval
+from prune_perception.evaluation.potential import Figure, Verdict
+from prune_perception.evaluation.potential_report import MARKS
 from prune_perception.evaluation.report.charts import axis, DASHES, legend, Line, lines
 from prune_perception.page import COLOURS, Markup, page, pairs, table, tag, text, tiles
 from prune_perception.pruning.agreement import CONFIDENT, Score
-from prune_perception.pruning.forecast import Errors, Forecast, Loss, Point, Pruned
+from prune_perception.pruning.forecast import Errors, Forecast, Point, Pruned
 from prune_perception.pruning.report import versions
 
 SCHEMA = 1
@@ -146,8 +148,8 @@ def summary(forecast: Forecast) -> dict[str, Any]:
             'energy_share': point.share, 'energy_mac': point.plan.energy,
             'height': point.size[0], 'width': point.size[1],
             'predicted': _plain(point.predicted), **_loss(forecast.loss(point.predicted)),
-            'within': forecast.loss(point.predicted).within(request.largest_loss),
-            'surely_within': forecast.loss(point.predicted).surely_within(request.largest_loss),
+            'within': _verdict(forecast, point) is not Verdict.FAILS,
+            'surely_within': _verdict(forecast, point) is Verdict.SURE,
             'restored': _plain(point.restored) if point.restored else None,
             'bound': point.bound.to_dict() if point.bound else None,
             'widths': {name: after for name, (_, after) in point.plan.widths.items()}}
@@ -198,11 +200,10 @@ def _rows(forecast: Forecast) -> tuple[list[str], list[list[str]]]:
     proved = any(point.bound is not None for point in forecast.points)
     head = ['energy', 'pixels', 'forecast', '95 %', 'loss', *(['restored', 'off'] * checked),
             *(['proved'] * proved)]
-    rows, largest = [], forecast.request.largest_loss
+    rows = []
     for point in forecast.points:
         loss = forecast.loss(point.predicted)
-        mark = ' ×' if not loss.within(largest) else (
-            '' if loss.surely_within(largest) else ' ?')
+        mark = MARKS[_verdict(forecast, point)]
         row = [f'{point.share:.1%}', _size(point), f'{point.predicted.value:.3f}',
                _between(point.predicted.interval), _number(loss.value) + mark]
         if checked:
@@ -286,10 +287,14 @@ def _plain(score: Score) -> dict[str, Any]:
             'interval': [interval.low, interval.high] if interval else None}
 
 
-def _loss(loss: Loss) -> dict[str, Any]:
+def _loss(loss: Figure) -> dict[str, Any]:
     interval = loss.interval
     return {'loss': loss.value,
             'loss_interval': [interval.low, interval.high] if interval else None}
+
+
+def _verdict(forecast: Forecast, point: Point) -> Verdict:
+    return forecast.loss(point.predicted).verdict(forecast.request.largest_loss)
 
 
 def _size(of: Point | Pruned) -> str:
@@ -308,7 +313,7 @@ def _between(interval: Interval | None) -> str:
     return '–' if interval is None else f'{_number(interval.low)} to {_number(interval.high)}'
 
 
-def _interval(of: Score | Loss) -> str:
+def _interval(of: Score | Figure) -> str:
     between = '' if of.interval is None else f' ({_between(of.interval)})'
     return f'{_number(of.value)}{between}'
 

@@ -3,9 +3,8 @@
 
 """From a bundle and footage to a forecast: all the steps in their order. Nothing is written."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import time
 from types import MappingProxyType
 
 from prune_perception.bundle import Bundle
@@ -33,17 +32,12 @@ from prune_perception.pruning.forecast import (
 from prune_perception.pruning.input_size import reason_for_one_size, sees_less, try_sizes
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan, PlanError, Sweep
-from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for
+from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for, SELECT_IMAGES
 from prune_perception.pruning.provable import bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import split
+from prune_perception.pruning.stages import Progress, Stages
 from prune_perception.runtime.memory import release_unused_memory
-
-SELECT_IMAGES = 24
-"""Of those kept aside, by which restoration chooses ridges."""
-
-Progress = Callable[[str, float, str], None]
-"""Called with a stage, the share of it that is done (0 to 1) and a word on how it goes."""
 
 
 def forecast(request: Request, progress: Progress | None = None) -> Forecast:
@@ -59,14 +53,13 @@ def forecast(request: Request, progress: Progress | None = None) -> Forecast:
     :raises AgreementError: the dense network sees nothing in the footage.
     :raises BundleError: the bundle has no weights that can be pruned.
     """
-    return _Job(request, progress or (lambda stage, share, text: None)).run()
+    return _Job(request, progress).run()
 
 
 class _Job:
 
-    def __init__(self, request: Request, progress: Progress) -> None:
-        self._request, self._progress = request, progress
-        self._seconds: dict[str, float] = {}
+    def __init__(self, request: Request, progress: Progress | None) -> None:
+        self._request, self._stage = request, Stages(progress)
         self._notes: list[str] = []
 
     def run(self) -> Forecast:
@@ -84,9 +77,7 @@ class _Job:
             footage = read_footage(
                 request.data, request.bundle.card.input, request.topic, progress=tell,
                 part=request.frames)
-        if footage.skipped:
-            self._notes.append(f'{len(footage.skipped)} frames could not be read, the first: '
-                               f'{footage.skipped[0]}')
+        self._notes += footage.notes
         splits = split(len(footage.images))
         self._fit = footage.images[splits.fit.start:splits.fit.stop]
         self._select = footage.images[splits.select.start:splits.select.stop]
@@ -106,7 +97,7 @@ class _Job:
             self._swept(found), self._beside(shares_of_pruned, found, footage), footage, splits,
             objects(self._seen), self._drawn.length,
             reason_for_one_size(self._full.card, request.method, request.resize),
-            tuple(self._notes), MappingProxyType(self._seconds))
+            tuple(self._notes), MappingProxyType(self._stage.seconds))
 
     def _note_doubts(self, consistency: Score) -> None:
         doubt = why_unjudged(objects(self._seen), consistency.value)
@@ -234,14 +225,6 @@ class _Job:
         points = {id(found[share]): found[share] for share in self._request.shares
                   if share in found}
         return tuple(sorted(points.values(), key=lambda point: -point.share))
-
-    @contextlib.contextmanager
-    def _stage(self, name: str) -> Iterator[Callable[..., None]]:
-        start = time.monotonic()
-        self._progress(name, 0.0, '')
-        yield lambda share, text='': self._progress(name, share, text)
-        self._progress(name, 1.0, '')
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - start
 
 
 def sizes_for(

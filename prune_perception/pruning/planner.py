@@ -41,6 +41,9 @@ from prune_perception.pruning.width_energy import WidthEnergy
 FIT_IMAGES = 96
 """Images that a network is observed on."""
 
+SELECT_IMAGES = 24
+"""Of those kept aside, by which restoration chooses ridges."""
+
 
 @dataclass(frozen=True, eq=False)
 class Planner:

@@ -8,8 +8,7 @@ Nothing is written here: :func:`prune` returns what :func:`prune_perception.bund
 takes, so that a job that is stopped leaves nothing behind.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import time
@@ -31,33 +30,31 @@ from prune_perception.pruning.agreement import (
     AgreementError,
     CONFIDENT,
     detections_of,
+    Score,
 )
 from prune_perception.pruning.certificate import Certificate, Source
 from prune_perception.pruning.certify import certify
 from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
 from prune_perception.pruning.footage import Footage, Images, read_footage, resized
-from prune_perception.pruning.forecast import predicted_agreement, Prediction
+from prune_perception.pruning.forecast import predict
 from prune_perception.pruning.input_size import reason_for_one_size, Sizes, try_sizes
 from prune_perception.pruning.latency import compare, engine_for, engine_of, Latency
 from prune_perception.pruning.latency_search import plan_for_latency
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan, PlanError, Sweep
-from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for
+from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for, SELECT_IMAGES
 from prune_perception.pruning.projection import ProjectionError
 from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import split, Splits
+from prune_perception.pruning.stages import Progress, Stages
 from prune_perception.runtime.machine import machine_name
 from prune_perception.runtime.memory import release_unused_memory
 
-_SELECT_IMAGES = 24  # that the ridge is chosen by
 _LEAST_SPEEDUP = 1.03
 _LATENCY_TOLERANCE = 1.05  # of the budget, when the network is measured again
 _RESERVED_SECONDS = 25.0  # for export and measurement, after distillation
 _EXAMPLES = 4
-
-Progress = Callable[[str, float, str], None]
-"""Called with a stage, the share of it that is done (0 to 1) and a word on how it goes."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ class Outcome:
     dense: EnergyAccount
     pruned: EnergyAccount
     latency: Latency
-    forecast: Prediction | None
+    forecast: Score | None
     agreement: Mapping[str, float]
     curve: tuple[Point, ...]
     ridges: Mapping[str, float]
@@ -185,15 +182,14 @@ def prune(request: Request, progress: Progress | None = None) -> Outcome:
     :raises AgreementError: the dense network sees nothing in the footage.
     :raises BundleError: the bundle has no weights that can be pruned.
     """
-    return _Job(request, progress or (lambda stage, share, text: None)).run()
+    return _Job(request, progress).run()
 
 
 class _Job:
 
-    def __init__(self, request: Request, progress: Progress) -> None:
-        self._request, self._progress = request, progress
+    def __init__(self, request: Request, progress: Progress | None) -> None:
+        self._request, self._stage = request, Stages(progress)
         self._begin = time.monotonic()
-        self._seconds: dict[str, float] = {}
         self._notes: list[str] = []
 
     def run(self) -> Outcome:
@@ -207,9 +203,7 @@ class _Job:
             self._footage = read_footage(
                 request.data, request.bundle.card.input, request.topic,
                 progress=tell, part=request.frames)
-        if self._footage.skipped:
-            self._notes.append(f'{len(self._footage.skipped)} frames could not be read, the '
-                               f'first: {self._footage.skipped[0]}')
+        self._notes += self._footage.notes
         images, self._splits = self._footage.images, split(len(self._footage.images))
         self._fit_images = images[self._splits.fit.start:self._splits.fit.stop]
         self._select_images = images[self._splits.select.start:self._splits.select.stop]
@@ -253,7 +247,7 @@ class _Job:
             words = f'{min(FIT_IMAGES, len(self._fit_images))} frames'
             fit = planner.observe(
                 self._fit_images, FIT_IMAGES, lambda share: tell(share, words))
-            select = planner.observe(self._select_images, _SELECT_IMAGES)
+            select = planner.observe(self._select_images, SELECT_IMAGES)
         with self._stage('plan') as tell:
             swept = planner.sweep(fit, progress=tell)
             plan = self._plan(planner, swept)
@@ -302,20 +296,20 @@ class _Job:
             latency=latency, forecast=predicted, agreement=found, curve=curve, ridges=ridges,
             examples=self._examples(pruned_seen), footage=self._footage, splits=self._splits,
             groups=tuple(group.describe() for group in planner.groups),
-            notes=tuple(self._notes), seconds=self._seconds, request=request)
+            notes=tuple(self._notes), seconds=self._stage.seconds, request=request)
 
-    def _predict(self, planner: Planner, plan: Plan, fit: Observation) -> Prediction | None:
-        drawn = draw(len(self._select_images), block=1 if self._request.unrelated else None)
+    def _predict(self, planner: Planner, plan: Plan, fit: Observation) -> Score | None:
+        drawn = draw(len(self._select_images), seed=self._request.seed,
+                     block=1 if self._request.unrelated else None)
         try:
-            return predicted_agreement(
-                planner, plan, fit, self._select_images, self._dense_seen, drawn)
+            return predict(planner, plan, fit, self._select_images, self._dense_seen, drawn)
         except ProjectionError as error:
             self._notes.append(str(error))
             return None
 
     def _distil(self, planner: Planner, pruned: nn.Module) -> tuple[Point, ...]:
         request = self._request
-        a_look = self._seconds['see what the dense network sees'] / len(self._select_images)
+        a_look = self._stage.seconds['see what the dense network sees'] / len(self._select_images)
         reserved = _RESERVED_SECONDS + 2 * a_look * len(self._splits.certify)
         left = request.time_limit - (time.monotonic() - self._begin) - reserved
         if request.steps is None and left < 10:
@@ -404,14 +398,6 @@ class _Job:
         return tuple(Example(
             self._select_images[index] if bgr else self._select_images[index][..., ::-1].copy(),
             self._dense_seen[index], pruned_seen[index]) for index in dict.fromkeys(chosen))
-
-    @contextlib.contextmanager
-    def _stage(self, name: str) -> Any:
-        start = time.monotonic()
-        self._progress(name, 0.0, '')
-        yield lambda share, text='': self._progress(name, share, text)
-        self._progress(name, 1.0, '')
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - start
 
 
 def check_budget(request: Request) -> None:

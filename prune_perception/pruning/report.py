@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import importlib.metadata
 from itertools import accumulate
 import math
-from pathlib import Path
 import platform
 from typing import Any
 
@@ -26,6 +25,7 @@ from prune_perception.bundle import Card
 from prune_perception.detections import Detections
 from prune_perception.energy.account import LayerAccount
 from prune_perception.energy.report import joules, number
+from prune_perception.evaluation.intervals import Interval
 from prune_perception.evaluation.report.charts import axis, legend, Line, lines
 from prune_perception.page import COLOURS, Markup, page, pairs, table, tag, text, tiles
 from prune_perception.pruning.agreement import CONFIDENT
@@ -43,18 +43,11 @@ _PACKAGES = ('numpy', 'onnxruntime', 'torch', 'torch-pruning')
 _LARGEST_COST = 5.0  # times that of the plan: beyond, the curve would flatten all before it
 
 
-def write_report(outcome: Outcome, path: Path, *, energy_measured: Sequence[str] = ()) -> None:
-    """
-    Write the page.
+def html_report(outcome: Outcome, *, energy_measured: Sequence[str] = ()) -> str:
+    """Return the page, which stands alone.
 
     :param energy_measured: lines on what a meter said, or why there is none.
-    :raises OSError: the file cannot be written.
     """
-    path.write_text(html_report(outcome, energy_measured=energy_measured), encoding='utf-8')
-
-
-def html_report(outcome: Outcome, *, energy_measured: Sequence[str] = ()) -> str:
-    """Return the page that :func:`write_report` writes."""
     sections: list[tuple[str, str, Markup]] = [
         ('energy', 'Energy, layer by layer', text(_kinds(outcome), _layers(outcome))),
         ('plan', 'Why this plan', text(_sizes(outcome), _sweep(outcome))),
@@ -106,7 +99,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
                       'frames': len(splits.select), 'by_stage': dict(outcome.agreement)},
         'forecast': None if outcome.forecast is None else {
             'figure': 'agreement_ap50', 'of': 'restoration', 'value': outcome.forecast.value,
-            'low': outcome.forecast.low, 'high': outcome.forecast.high},
+            **_ends(outcome.forecast.interval)},
         'plan': {
             'share': outcome.plan.share, 'forecast_cost': _finite(outcome.plan.cost),
             'widths': {name: {'before': before, 'after': after}
@@ -199,13 +192,17 @@ def _opening(outcome: Outcome) -> Markup:
         if outcome.notes else '')
 
 
+def _ends(interval: Interval | None) -> dict[str, float | None]:
+    return {end: None if interval is None else getattr(interval, end) for end in ('low', 'high')}
+
+
 def agreement_by_stage(outcome: Outcome) -> list[tuple[str, float]]:
     """Return what was forecast of restoration, if anything, and the agreement after each stage."""
     forecast = outcome.forecast
     if forecast is None:
         return list(outcome.agreement.items())
-    between = '' if forecast.low is None or forecast.high is None else \
-        f' ({forecast.low:.3f} to {forecast.high:.3f})'
+    interval = forecast.interval
+    between = '' if interval is None else f' ({interval.low:.3f} to {interval.high:.3f})'
     return [(f'restoration, as forecast{between}', forecast.value), *outcome.agreement.items()]
 
 
