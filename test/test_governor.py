@@ -216,6 +216,20 @@ def test_a_rail_that_mostly_feeds_something_else() -> None:
     assert machine.run(HOUR, budgets(watts=18)).rungs == [1, 0]
 
 
+def test_a_figure_that_is_lost_does_not_keep_from_learning_another() -> None:
+    governor, rules = Governor(LADDER), budgets(watts=10)
+    reason = ''
+    for now in range(20):
+        decision = governor.decide(now, Figures(
+            watts=12.0 if governor.rung == 0 else 8.0,
+            temperature_c=50.0 if now < 7 else None), rules)
+        reason = decision.reason
+        if decision.rung != governor.rung:
+            governor.changed(now, decision.rung)
+    assert reason == (
+        'power 8.00 of 10.00 W; not so with large: power about 12.00 W, 9.00 W are allowed')
+
+
 def test_before_a_step_was_made_the_modelled_energies_say_what_it_costs() -> None:
     machine = Machine(governor=Governor(LADDER, rung=2))
     machine.run(600, budgets(watts=10))  # 6 W there, so 12 W are expected of medium

@@ -68,10 +68,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Change:
-    """A change that was decided here and made: from where, and the figures there."""
+    """A change that was decided here: from where, and the figures there to learn from."""
 
     left: int
-    figures: Mapping[str, float]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Governor:
         else:
             for name in self._had_to_leave(now, left, figures, decided[1]):
                 del figures[name]
-        self._made = _Change(left, figures)
+        self._made = _Change(left, dict(figures))
 
     def failed(self, now: float, rung: int) -> float:
         """Note that a rung could not be loaded; return the seconds for which it is let alone."""
@@ -278,15 +278,12 @@ class Governor:
         for name, value in read.items():
             values = self._recent.setdefault(name, deque(maxlen=_READINGS))
             values.append(value)
-        if self._made is None or any(
-                len(values) < _READINGS for values in self._recent.values()):
-            return
-        made, self._made = self._made, None
-        if abs(made.left - self.rung) != 1:
+        made = self._made
+        if made is None or abs(made.left - self.rung) != 1:
             return  # it passed over one that could not be loaded, and shows no single step
         for name in ('latency_ms', 'watts'):
-            if name in self._recent and name in made.figures:
-                here, there = statistics.median(self._recent[name]), made.figures[name]
+            if len(self._recent.get(name, ())) == _READINGS and name in made.figures:
+                here, there = statistics.median(self._recent[name]), made.figures.pop(name)
                 self._costs.learn(
                     now, name, min(self.rung, made.left),
                     *((here, there) if self.rung < made.left else (there, here)))
