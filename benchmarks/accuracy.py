@@ -22,6 +22,7 @@ timed.
 """
 
 import argparse
+from collections.abc import Iterator
 import contextlib
 from dataclasses import asdict, dataclass
 import importlib.metadata
@@ -35,6 +36,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -45,6 +47,7 @@ from prune_perception.runtime.engines import EngineError, ENGINES
 
 SCORE_THRESHOLD = 0.05
 IOU_THRESHOLD = 0.6
+PEOPLE = Path('pets09-s2l1')
 PEOPLE_FRAMES = 400
 AREA_RECALLS = 10_001  # so many that their mean is the area to four decimals
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,22 +98,40 @@ def measure_people(detector: Detector, data: Path, every: int = 1) -> Accuracy:
 
     :param every: judge frames 1, 1 + every, 1 + 2 * every, …
     """
-    folder = data / 'pets09-s2l1'
-    frames = range(1, PEOPLE_FRAMES + 1, every)
+    truth = people_truth(data, every)
+    found = []
+    for frame, pixels in people_frames(data, every):
+        found += _as_results(frame, detector.detect(pixels).detections)
+    return _judge(truth, found)
+
+
+def people_truth(data: Path, every: int = 1) -> COCO:
+    """Return the people who are labelled in the frames of :func:`people_frames`."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = _people(folder / 'gt_frames_1-400.txt', frames)
+        truth.dataset = _people(
+            data / PEOPLE / 'gt_frames_1-400.txt', range(1, PEOPLE_FRAMES + 1, every))
         truth.createIndex()
-    video = cv2.VideoCapture(str(folder / 'vtest.avi'))
-    found = []
-    for frame in range(1, PEOPLE_FRAMES + 1):
-        there, pixels = video.read()
-        if not there:
-            raise OSError(f'{folder / "vtest.avi"}: frame {frame} cannot be read')
-        if frame in frames:
-            found += _as_results(frame, detector.detect(pixels).detections)
-    video.release()
-    return _judge(truth, found)
+    return truth
+
+
+def people_frames(data: Path, every: int = 1) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """
+    Yield frames 1, 1 + every, … 400 of the pedestrian video: number and BGR image.
+
+    :raises OSError: a frame cannot be read.
+    """
+    path = data / PEOPLE / 'vtest.avi'
+    video = cv2.VideoCapture(str(path))
+    try:
+        for frame in range(1, PEOPLE_FRAMES + 1):
+            there, pixels = video.read()
+            if not there:
+                raise OSError(f'{path}: frame {frame} cannot be read')
+            if (frame - 1) % every == 0:
+                yield frame, np.asarray(pixels, np.uint8)
+    finally:
+        video.release()
 
 
 def _people(path: Path, frames: range) -> dict[str, Any]:

@@ -87,6 +87,18 @@ def test_result_is_under_the_header_of_its_image(robot: Robot, last_image: np.nd
         assert centre.x + box.size_x / 2 <= last_image.shape[1] + 1e-3
 
 
+def test_a_large_jpeg_gives_the_boxes_of_the_whole_image(last_image: np.ndarray) -> None:
+    height, width = (3 * size for size in last_image.shape[:2])
+    message = CompressedImage(format='jpeg')
+    message.data.frombytes(cv2.imencode(
+        '.jpg', cv2.resize(last_image, (width, height), interpolation=cv2.INTER_CUBIC),
+        [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    with detector(parameters={'autostart': True, 'image_transport': 'compressed'}) as robot:
+        found = people(robot.answer(message, '/camera/image_raw/compressed'))
+    for person in LAST_IMAGE_PEOPLE:
+        assert max(iou(tuple(3 * edge for edge in person), box) for box in found) > 0.6, person
+
+
 @pytest.mark.slow
 def test_recording_against_the_hand_labelled_people(data: Path, frames: list[Frame]) -> None:
     """Nine of ten people who are labelled are found, and nearly nobody who is not."""

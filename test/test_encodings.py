@@ -17,6 +17,7 @@ import pytest
 from prune_perception.frames.encodings import (
     decode_compressed,
     decode_image,
+    decode_picture,
     ENCODINGS,
     ImageError,
 )
@@ -299,6 +300,51 @@ def test_mosaic_that_was_compressed_is_interpolated(pattern: str) -> None:
         format=f'bayer_{pattern}8; png compressed bgr8', data=compress(scene(), '.png')
     )
     assert np.array_equal(image, scene())
+
+
+@pytest.mark.parametrize(('least', 'reduction'), [
+    (None, 1), ((64, 48), 1), ((33, 1), 1), ((1, 25), 1), ((32, 24), 2), ((31, 23), 2),
+    ((16, 12), 4), ((17, 12), 2), ((8, 6), 8), ((1, 1), 8)])
+def test_a_large_jpeg_is_decoded_as_far_as_is_needed(
+        least: tuple[int, int] | None, reduction: int) -> None:
+    data = compress(scene(), '.jpg', cv2.IMWRITE_JPEG_QUALITY, 95)
+    picture = decode_picture(format='jpeg', data=data, least=least)
+    assert (picture.reduction, picture.width, picture.height) == (reduction, WIDTH, HEIGHT)
+    rows, columns = HEIGHT // reduction, WIDTH // reduction
+    means = scene().reshape(rows, reduction, columns, reduction, 3).mean(axis=(1, 3))
+    assert picture.image.shape == (rows, columns, 3)
+    assert np.abs(picture.image - means).max() <= 12
+
+
+def test_what_does_not_divide_is_rounded_up() -> None:
+    data = compress(scene(51, 67), '.jpg')
+    picture = decode_picture(format='jpeg', data=data, least=(10, 10))
+    assert picture.image.shape == (13, 17, 3)
+    assert (picture.reduction, picture.width, picture.height) == (4, 67, 51)
+
+
+@pytest.mark.parametrize('suffix', [suffix for suffix in KINDS if suffix != '.jpg'])
+def test_other_pictures_are_decoded_whole(suffix: str) -> None:
+    picture = decode_picture(format='', data=compress(scene(), suffix), least=(1, 1))
+    assert (picture.reduction, picture.image.shape) == (1, (HEIGHT, WIDTH, 3))
+
+
+def test_a_compressed_mosaic_is_decoded_whole() -> None:
+    data = compress(mosaic(scene(), 'rggb'), '.jpg', cv2.IMWRITE_JPEG_QUALITY, 100)
+    picture = decode_picture(
+        format='bayer_rggb8; jpeg compressed', data=data, least=(1, 1))
+    assert (picture.reduction, picture.image.shape) == (1, (HEIGHT, WIDTH, 3))
+
+
+def test_a_grey_jpeg_at_a_part_of_its_size_has_three_channels() -> None:
+    data = compress(scene()[..., 1], '.jpg')
+    assert decode_picture(format='', data=data, least=(32, 24)).image.shape == (24, 32, 3)
+
+
+def test_a_jpeg_that_is_cut_off_is_refused_at_a_part_of_its_size_too() -> None:
+    data = compress(scene(), '.jpg')
+    with pytest.raises(ImageError):
+        decode_picture(format='jpeg', data=data[:-40], least=(8, 8))
 
 
 def with_exif(jpeg: bytes, orientation: int, extra: bytes = b'') -> bytes:

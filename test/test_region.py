@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from prune_perception.detections import Detections
-from prune_perception.runtime.region import moved, Region
+from prune_perception.runtime.region import enlarged, moved, Region
 
 
 def image(height: int, width: int) -> np.ndarray:
@@ -74,3 +74,19 @@ def test_boxes_are_moved_to_where_they_are_in_the_whole() -> None:
     assert there.boxes.dtype == np.float32
     assert there.scores is found.scores and there.classes is found.classes
     assert moved(Detections.none(), (3, 4)).boxes.shape == (0, 4)
+
+
+def test_boxes_of_a_part_of_the_size_are_enlarged_and_stay_in_the_image() -> None:
+    found = Detections(
+        np.array([[1, 2, 3, 4], [10, 20, 17, 26]], np.float32), np.array([0.5, 0.4], np.float32),
+        np.array([7, 1]))
+    whole = enlarged(found, 4, 67, 103)
+    assert whole.boxes.tolist() == [[4, 8, 12, 16], [40, 80, 67, 103]]
+    assert whole.boxes.dtype == np.float32
+    assert whole.scores is found.scores and whole.classes is found.classes
+    assert enlarged(found, 1, 5, 5) is found
+
+
+def test_least_size_of_an_image_whose_region_feeds_a_network() -> None:
+    assert Region().least(416, 320) == (416, 320)
+    assert Region(0.5, 0, 0.5, 1 / 3).least(416, 320) == (832, 960)

@@ -10,10 +10,11 @@ import time
 from typing import Any
 import weakref
 
+import cv2
 import numpy as np
 import pytest
 from robot import raw
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.detections import Detections
 from prune_perception.nodes.camera_settings import CameraSettings
@@ -27,6 +28,8 @@ PATIENCE = 10.0  # seconds; reached only where something is broken
 
 class Gate:
     """A detector that says when it has begun with an image, and ends with it when it is let."""
+
+    input_size = (16, 8)
 
     def __init__(self, index: int = 0, *, closed: bool = False) -> None:
         self.index = index
@@ -56,6 +59,8 @@ class Gate:
 
 class Stand:
     """A camera that keeps what it is told."""
+
+    watched = False
 
     def __init__(self, **settings: Any) -> None:
         self.settings = CameraSettings(**settings)
@@ -125,6 +130,32 @@ def test_each_camera_gets_its_own_results(work: Callable[..., Worker]) -> None:
     assert detector.seen[0][1].tolist() == [3] and detector.seen[1][1] is None
     assert front.boxes == [[10, 5, 12, 7]], 'in pixels of the whole image'
     assert front.shown == [(10, 20, 3)], 'the whole image is drawn on'
+
+
+def jpeg(height: int, width: int) -> CompressedImage:
+    message = CompressedImage(format='jpeg')
+    message.data.frombytes(
+        cv2.imencode('.jpg', np.zeros((height, width, 3), np.uint8))[1].tobytes())
+    return message
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(work: Callable[..., Worker]) -> None:
+    camera, detector = Stand(), Gate()
+    worker = work(detector, {'': camera})
+    worker.offer('', jpeg(33, 64))
+    wait(lambda: camera.published)
+    assert detector.seen[0][0] == (9, 16, 3), 'a quarter is as large as the input, 16 x 8'
+    assert camera.boxes == [[0, 0, 8, 8]], 'in pixels of the whole'
+    assert camera.shown == [], 'only a part of it could be drawn on'
+    camera.settings = CameraSettings(region=Region(0.5, 0, 0.5, 1))
+    worker.offer('', jpeg(33, 64))
+    wait(lambda: len(camera.published) == 2)
+    assert detector.seen[1][0] == (17, 16, 3), 'the region of a half is as large as the input'
+    assert camera.boxes[1] == [32, 0, 36, 4]
+    camera.settings, camera.watched = CameraSettings(), True
+    worker.offer('', jpeg(33, 64))
+    wait(lambda: camera.shown)
+    assert detector.seen[2][0] == camera.shown[0] == (33, 64, 3), 'who watches sees it whole'
 
 
 def test_another_detector_takes_over_between_two_images(work: Callable[..., Worker]) -> None:

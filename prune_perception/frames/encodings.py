@@ -25,9 +25,11 @@ import cv2
 import numpy as np
 
 from prune_perception.frames.errors import ImageError
-from prune_perception.frames.pictures import check_complete, read_header
+from prune_perception.frames.pictures import check_complete, PictureHeader, read_header
 
-__all__ = ['ENCODINGS', 'MAX_PIXELS', 'ImageError', 'decode_compressed', 'decode_image']
+__all__ = [
+    'ENCODINGS', 'MAX_PIXELS', 'ImageError', 'Picture', 'decode_compressed', 'decode_image',
+    'decode_picture']
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels than this are refused unless the caller allows more."""
@@ -161,6 +163,34 @@ def decode_image(
         ) from error
 
 
+# OpenCV's flags for a JPEG in colour at a part of its size, by the divisor. The part is taken of
+# the cosine transform, so that it costs less than the whole, and is a mean over pixels.
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """
+    A decoded image, perhaps at a part of its size.
+
+    :param image: (height, width, 3) BGR, uint8.
+    :param reduction: pixels of the whole, along a side, that make one of ``image``: 1, 2, 4 or 8.
+    :param width: of the whole, pixels; ``image`` has a reduction-th of it, rounded up.
+    :param height: of the whole, pixels.
+    """
+
+    image: Array
+    reduction: int
+    width: int
+    height: int
+
+    @staticmethod
+    def whole(image: Array) -> Picture:
+        """Return an image at its own size."""
+        return Picture(image, 1, image.shape[1], image.shape[0])
+
+
 def decode_compressed(*, format: str, data: Any, max_pixels: int = MAX_PIXELS) -> Array:
     """
     Decode the fields of a ``sensor_msgs/CompressedImage`` (JPEG, PNG, WebP, BMP, TIFF) to BGR.
@@ -180,6 +210,20 @@ def decode_compressed(*, format: str, data: Any, max_pixels: int = MAX_PIXELS) -
         bytes are damaged between intact markers is decoded all the same, with a blemish:
         OpenCV does not report it.
     """
+    return decode_picture(format=format, data=data, max_pixels=max_pixels).image
+
+
+def decode_picture(
+    *, format: str, data: Any, max_pixels: int = MAX_PIXELS, least: tuple[int, int] | None = None
+) -> Picture:
+    """
+    Decode like :func:`decode_compressed`, but a large JPEG only as far as somebody needs it.
+
+    :param least: width and height in pixels that are enough. A JPEG is decoded at a half, a
+        quarter or an eighth of its size where that is at least as large, in a part of the time;
+        other kinds, and mosaics, are decoded whole.
+    :raises ImageError: as there.
+    """
     if 'compressedDepth' in format:
         raise ImageError(
             f'format {format!r} is a depth map, not a picture; choose the colour image topic'
@@ -195,7 +239,9 @@ def decode_compressed(*, format: str, data: Any, max_pixels: int = MAX_PIXELS) -
     check_complete(buffer, header)
 
     mosaic = _compressed_mosaic(format)
-    flag = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
+    reduction = 1 if mosaic or least is None else _reduction(header, least)
+    flag = (cv2.IMREAD_GRAYSCALE if mosaic
+            else _REDUCED[reduction] if reduction > 1 else cv2.IMREAD_COLOR)
     try:
         image = cv2.imdecode(
             np.frombuffer(buffer, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION
@@ -204,13 +250,13 @@ def decode_compressed(*, format: str, data: Any, max_pixels: int = MAX_PIXELS) -
         raise ImageError(f'{header.kind} picture is damaged: {error.err}') from error
     if image is None:
         raise ImageError(f'{header.kind} picture of {len(buffer)} bytes is damaged')
-    if image.shape[:2] != (header.height, header.width):
+    if image.shape[:2] != (-(-header.height // reduction), -(-header.width // reduction)):
         raise ImageError(
-            f'{header.kind} picture decodes to {image.shape[1]} x {image.shape[0]} pixels, but '
-            f'its header says {header.width} x {header.height}'
+            f'{header.kind} picture decodes to {image.shape[1]} x {image.shape[0]} pixels at '
+            f'1/{reduction} of its size, but its header says {header.width} x {header.height}'
         )
     if mosaic:
-        return decode_image(
+        return Picture.whole(decode_image(
             encoding=mosaic,
             height=header.height,
             width=header.width,
@@ -218,8 +264,16 @@ def decode_compressed(*, format: str, data: Any, max_pixels: int = MAX_PIXELS) -
             is_bigendian=False,
             data=image,
             max_pixels=max_pixels,
-        )
-    return image
+        ))
+    return Picture(image, reduction, header.width, header.height)
+
+
+def _reduction(header: PictureHeader, least: tuple[int, int]) -> int:
+    if header.kind != 'JPEG':
+        return 1
+    width, height = least
+    return next((divisor for divisor in _REDUCED
+                 if header.width >= divisor * width and header.height >= divisor * height), 1)
 
 
 def _compressed_mosaic(format: str) -> str | None:

@@ -123,10 +123,15 @@ class Camera:
         """Publish what was found in an image."""
         self._detections.publish(detections_message(detections, header, self._class_names))
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants to see images with what was found in them."""
+        return self._annotated is not None and bool(self._annotated.get_subscription_count())
+
     def show(
             self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Publish the image with what was found in it, if somebody wants to see that."""
-        if self._annotated is not None and self._annotated.get_subscription_count():
+        if self.watched:
             self._annotated.publish(
                 bgr_message(draw(image, detections, self._class_names), header))
 

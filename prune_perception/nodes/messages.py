@@ -18,7 +18,7 @@ from vision_msgs.msg import (
 )
 
 from prune_perception.detections import Detections
-from prune_perception.frames.encodings import decode_compressed, decode_image
+from prune_perception.frames.encodings import decode_image, decode_picture, Picture
 
 
 def image_of(message: Image | CompressedImage, max_pixels: int) -> NDArray[np.uint8]:
@@ -27,13 +27,24 @@ def image_of(message: Image | CompressedImage, max_pixels: int) -> NDArray[np.ui
 
     :raises ImageError: the message does not hold an image that can be read.
     """
+    return picture_of(message, max_pixels).image
+
+
+def picture_of(message: Image | CompressedImage, max_pixels: int,
+               least: tuple[int, int] | None = None) -> Picture:
+    """
+    Return the image of a message, a large JPEG at a part of its size.
+
+    :param least: width and height in pixels that are enough; None wants the whole.
+    :raises ImageError: the message does not hold an image that can be read.
+    """
     if isinstance(message, CompressedImage):
-        return decode_compressed(
-            format=message.format, data=message.data, max_pixels=max_pixels)
-    return decode_image(
+        return decode_picture(
+            format=message.format, data=message.data, max_pixels=max_pixels, least=least)
+    return Picture.whole(decode_image(
         encoding=message.encoding, height=message.height, width=message.width,
         step=message.step, is_bigendian=bool(message.is_bigendian), data=message.data,
-        max_pixels=max_pixels)
+        max_pixels=max_pixels))
 
 
 def detections_message(

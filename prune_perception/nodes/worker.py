@@ -11,11 +11,11 @@ import time
 from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.nodes.camera import Camera
-from prune_perception.nodes.messages import image_of
+from prune_perception.nodes.messages import picture_of
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.monitor import ABOVE_MAX_RATE, DISABLED, FrameTiming
 from prune_perception.runtime.rate_limit import RateLimit
-from prune_perception.runtime.region import moved
+from prune_perception.runtime.region import enlarged, moved
 from prune_perception.runtime.scheduler import FairSlots
 
 _SECONDS_TO_STOP = 10.0
@@ -129,12 +129,15 @@ class Worker:
     def _process(self, camera: Camera, arrival: Arrival) -> None:
         taken = time.monotonic()
         detector, settings = self._detector, camera.settings
-        image = image_of(arrival.message, self._max_pixels)
+        # Somebody who watches is shown the whole.
+        least = None if camera.watched else settings.region.least(*detector.input_size)
+        picture = picture_of(arrival.message, self._max_pixels, least)
         decoded = time.monotonic()
-        part, corner = settings.region.cut(image)
+        part, corner = settings.region.cut(picture.image)
         detector.wanted = settings.classes
         result = detector.detect(part)
-        detections = moved(result.detections, corner)
+        detections = enlarged(
+            moved(result.detections, corner), picture.reduction, picture.width, picture.height)
         detected = time.monotonic()
         header = arrival.message.header
         with self._publishing:
@@ -154,4 +157,5 @@ class Worker:
                 'total': published - arrival.time},
             age=age))
         # What this takes is not part of any figure.
-        camera.show(image, detections, header)
+        if picture.reduction == 1:
+            camera.show(picture.image, detections, header)

@@ -75,6 +75,12 @@ class Detector:
         self._decode = create_decoder(bundle)
         self.engine = create_engine(bundle, self.options)
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the network's input, pixels."""
+        spec = self.bundle.card.input
+        return spec.width, spec.height
+
     def detect(self, image: NDArray[np.uint8]) -> Result:
         """
         Find the objects in an image.

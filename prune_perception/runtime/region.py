@@ -54,6 +54,10 @@ class Region:
                 'height as shares of the image')
         return cls(*values)
 
+    def least(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height in pixels of an image whose region has this size."""
+        return math.ceil(width / self.width), math.ceil(height / self.height)
+
     def cut(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """
         Return the region of an image, without copying it, and its left and upper edge in pixels.
@@ -74,6 +78,21 @@ def moved(detections: Detections, corner: tuple[int, int]) -> Detections:
     return Detections(
         detections.boxes + np.array(corner * 2, np.float32), detections.scores,
         detections.classes)
+
+
+def enlarged(detections: Detections, factor: int, width: int, height: int) -> Detections:
+    """
+    Return detections of an image decoded at a part of its size as of the whole.
+
+    :param factor: pixels of the whole, along a side, that made one of the part.
+    :param width: of the whole, pixels: the last pixel of a part may reach beyond it.
+    :param height: of the whole, pixels.
+    """
+    if factor == 1:
+        return detections
+    edge = np.array((width, height) * 2, np.float32)
+    return Detections(
+        np.minimum(detections.boxes * factor, edge), detections.scores, detections.classes)
 
 
 def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
