@@ -17,12 +17,13 @@ restored, as ``prune`` does it, and seen on
 though no layer before it had lost anything: what would be saved is one run of the images, and
 what is lost is that nothing makes up for earlier errors.
 
-Settings: NanoDet-g on a video of pedestrians, frames 401 to 795 (*people*); a small detector of
-another build (``small_detector.py``), trained on frames 1 to 400 of that video, on frames 401 to
-795 (*small*); NanoDet-g on unrelated photographs of COCO, 15 of which are kept aside, people alone
+Settings: NanoDet-g on a video of pedestrians, frames 401 to 795 (*people*), and on these frames
+through the moving window of ``pruning.py`` (*panning*); a small detector of another build
+(``small_detector.py``), trained on frames 1 to 400 of that video, on frames 401 to 795 (*small*);
+NanoDet-g on unrelated photographs of COCO, 15 of which are kept aside, people alone
 (*strangers*) and all 80 classes (*photographs*).
 
-Limits: two networks, a static scene and a few photographs, where average precision of rare classes
+Limits: two networks, one scene and a few photographs, where average precision of rare classes
 hangs on single objects. *aside* also chose the ridges of restoration. The number of images and the
 ridge of the projection were chosen while looking at *people* and *small*.
 
@@ -45,6 +46,8 @@ from typing import Any
 
 import accuracy
 import numpy as np
+from numpy.typing import NDArray
+from pruning_methods import scenes
 import small_detector
 import torch
 from torch import nn
@@ -82,6 +85,7 @@ class Setting:
 
     :param network: ``nanodet_g`` or ``small_detector``.
     :param data: path below the data folder.
+    :param window: through which the frames are seen.
     """
 
     name: str
@@ -90,10 +94,12 @@ class Setting:
     frames: tuple[int, int] | None = None
     classes: tuple[str, ...] | None = None
     unrelated: bool = False
+    window: bool = False
 
 
 SETTINGS = (
     Setting('people', DENSE, VIDEO, FRAMES, ('person',)),
+    Setting('panning', DENSE, VIDEO, FRAMES, ('person',), window=True),
     Setting('small', small_detector.NAME, VIDEO, FRAMES),
     Setting('strangers', DENSE, Path('coco128') / 'calibration', None, ('person',), True),
     Setting('photographs', DENSE, Path('coco128') / 'calibration', unrelated=True))
@@ -108,9 +114,9 @@ def measure(setting: Setting, bundle: Bundle, data: Path, shares: Sequence[float
     :param keep: called with all points after each.
     """
     planner = planner_for(bundle, load_profile(PROFILE), classes=setting.classes)
-    footage = read_footage(data / setting.data, bundle.card.input, part=setting.frames)
-    parts = split(len(footage.images))
-    fit, select, later = (footage.images[part.start:part.stop]
+    images = _images(setting, bundle, data)
+    parts = split(len(images))
+    fit, select, later = (images[part.start:part.stop]
                           for part in (parts.fit, parts.select, parts.certify))
     block = 1 if setting.unrelated else None
     seen = {name: (images, detections_of(planner.network, planner.card, images),
@@ -138,6 +144,12 @@ def measure(setting: Setting, bundle: Bundle, data: Path, shares: Sequence[float
             keep(points)
             print(f'{setting.name}: {_row(points[-1])}', file=sys.stderr, flush=True)
     return sorted(points, key=lambda one: -one['asked'])
+
+
+def _images(setting: Setting, bundle: Bundle, data: Path) -> NDArray[np.uint8]:
+    if setting.window:
+        return scenes.fed_with(scenes.panning(data, 1).footage, bundle.card.input)
+    return read_footage(data / setting.data, bundle.card.input, part=setting.frames).images
 
 
 def _point(at: Planner, plan: Plan, fit: Observation, aside: Observation,

@@ -36,7 +36,7 @@ import threading
 import time
 from typing import Any
 
-from camera_rig import Heard, Rig, run
+from camera_rig import Rig, run
 import numpy as np
 
 from prune_perception import __version__

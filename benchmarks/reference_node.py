@@ -45,8 +45,8 @@ class ReferenceNode(Node):
 
     def __init__(self) -> None:
         super().__init__('detector')
-        model = self.declare_parameter('model', 'nanodet_g_person_25').value
-        threads = self.declare_parameter('threads', 0).value
+        model: str = self.declare_parameter('model', 'nanodet_g_person_25').value
+        threads: int = self.declare_parameter('threads', 0).value
         self._detector = Detector(read_bundle(find_model(model)), threads=threads)
         self._detector.warm_up()
         self._names = self._detector.bundle.card.class_names
