@@ -112,6 +112,17 @@ class Robot(Node):
         return self.wait_for(fits, f'{name} at level {level!r} saying {containing!r}, last was '
                                    f'{self.statuses.get(name)}')
 
+    def trouble(self, name: str, containing: str) -> DiagnosticStatus:
+        """Wait for a fresh diagnostic status at any level but OK, with a text in its message."""
+        self.statuses.pop(name, None)
+
+        def fits() -> DiagnosticStatus | None:
+            status = self.statuses.get(name)
+            return status if status and status.level != DiagnosticStatus.OK \
+                and containing in status.message else None
+        return self.wait_for(
+            fits, f'{name} saying {containing!r}, last was {self.statuses.get(name)}')
+
     def values(self, name: str) -> dict[str, str]:
         """Return the figures of a fresh diagnostic status."""
         self.statuses.pop(name, None)

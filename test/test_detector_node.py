@@ -352,6 +352,25 @@ def test_age_of_recorded_stamps_is_unavailable(last_image: np.ndarray) -> None:
         assert robot.values('latency')['Result age (ms)'] == 'unavailable'
 
 
+def test_stamps_that_stand_still_or_go_back_are_told(last_image: np.ndarray) -> None:
+    with detector(parameters={'autostart': True}) as robot:
+        message = raw(cv2.resize(last_image, (320, 240)))
+        robot.answer(message)
+        publisher = robot.publisher(Image, '/camera/image_raw')
+        timer = robot.create_timer(0.1, lambda: publisher.publish(message))
+        robot.status('latency', WARN, 'the stamp stands still: the same for ')
+        robot.destroy_timer(timer)
+
+        def back_and_forth() -> bool:
+            now = robot.send(message)
+            message.header.stamp.sec = now // 1_000_000_000 - 2
+            publisher.publish(message)
+            robot.spin(0.2)
+            return 'went back by ' in robot.statuses['latency'].message
+        robot.wait_for(back_and_forth, 'word of stamps that go back')
+        assert robot.statuses['latency'].level == WARN
+
+
 def test_slow_detector_drops_images_and_shows_the_newest(last_image: np.ndarray) -> None:
     with detector(parameters={'autostart': True, 'threads': 1}) as robot:
         robot.answer(raw(last_image))
@@ -432,7 +451,7 @@ def test_two_cameras_and_one_power_monitor(tmp_path: Path, last_image: np.ndarra
             robot.wait_for(answered, 'detections of the camera in front')
             assert people(found[0])
             robot.status('front/detector: detector', OK)
-            robot.status('rear/detector: input', WARN, 'nobody publishes /rear/image_raw')
+            robot.trouble('rear/detector: input', 'nobody publishes /rear/image_raw')
             robot.status('rear/detector: power', OK, '6.00 W')
             assert 'VDD_IN' not in robot.status('front/detector: power', OK).message
         finally:
@@ -442,9 +461,12 @@ def test_two_cameras_and_one_power_monitor(tmp_path: Path, last_image: np.ndarra
 
 def test_silent_camera_is_told(last_image: np.ndarray) -> None:
     with detector(parameters={'autostart': True}) as robot:
-        robot.status('input', WARN, 'nobody publishes /camera/image_raw')
+        robot.trouble('input', 'nobody publishes /camera/image_raw; start the driver')
         robot.answer(raw(last_image))
-        robot.status('input', WARN, 'no image on /camera/image_raw')
+        robot.trouble('input', 'no image on /camera/image_raw')
+        robot.status('input', ERROR, 'no image on /camera/image_raw for 1')
+        robot.answer(raw(last_image))
+        robot.status('input', ERROR, 'until ')  # for a while
 
 
 @pytest.mark.parametrize('request_to_end', [signal.SIGTERM, signal.SIGINT])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from rclpy.qos import qos_profile_sensor_data, QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, UInt64
@@ -19,10 +19,14 @@ from vision_msgs.msg import Detection2DArray
 
 from prune_perception.detections import Detections
 from prune_perception.nodes.camera_settings import CameraSettings
-from prune_perception.nodes.health import Finding, input_finding, latency_finding
+from prune_perception.nodes.health import Finding, held, latency_finding
+from prune_perception.nodes.input_health import InputHealth
 from prune_perception.nodes.messages import bgr_message, detections_message
+from prune_perception.nodes.publishers import obstacle
 from prune_perception.runtime.drawing import draw
+from prune_perception.runtime.hysteresis import Hold
 from prune_perception.runtime.monitor import Monitor, Snapshot
+from prune_perception.runtime.stamps import Stamps
 
 # Names and types of the topics for plotting. Seconds and hertz.
 CAMERA_PLOTS: dict[str, type] = {
@@ -30,11 +34,11 @@ CAMERA_PLOTS: dict[str, type] = {
     'latency/postprocess': Float64, 'latency/total': Float64, 'result_age': Float64,
     'input_rate': Float64, 'output_rate': Float64, 'dropped_images': UInt64}
 
-# A result that seems older than this comes from a recording or another clock, not from a slow
-# detector: only the newest image is ever processed.
-_LONGEST_PLAUSIBLE_AGE = 10.0
 _SECONDS_BETWEEN_LOGS, _SECONDS_BETWEEN_EQUAL_LOGS = 1.0, 10.0
-_STEP_OF_SIMULATED_CLOCK = 0.1  # seconds; /clock comes at 10 Hz or more
+# Durability, too, since a camera that keeps its last image for whoever comes late is not rare.
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY)
 
 
 class Camera:
@@ -60,11 +64,14 @@ class Camera:
         self.monitor = Monitor()
         self._node = node
         self._class_names = class_names
+        self._image_name = f'{name}/image' if name else 'image'
         self._topic = ''
         self._active_since: float | None = None
         self._last_failure: str | None = None
         self._last_failure_logged = -math.inf
-        self._age_problem: str | None = None
+        self._stamps = Stamps()
+        self._input_health = InputHealth()
+        self._latency_hold = Hold()
         self._inputs: list[Any] = []
         own = f'~/{name}' if name else '~'
         latest = QoSProfile(depth=1)
@@ -79,7 +86,10 @@ class Camera:
     def reset(self) -> None:
         """Forget what was counted and what was wrong; to be called before :meth:`start`."""
         self.monitor = Monitor()
-        self._last_failure = self._age_problem = None
+        self._last_failure = None
+        self._stamps = Stamps()
+        self._input_health = InputHealth()
+        self._latency_hold = Hold()
 
     def start(
             self, offer: Callable[[str, Image | CompressedImage], None], *, compressed: bool
@@ -89,15 +99,14 @@ class Camera:
 
         :param offer: called with the camera's name and each message.
         """
-        image_topic = self._node.resolve_topic_name(
-            f'{self.name}/image' if self.name else 'image')
+        image_topic = self._node.resolve_topic_name(self._image_name)
         self._topic = f'{image_topic}/compressed' if compressed else image_topic
         self._active_since = time.monotonic()
         self._inputs = [
             self._node.create_subscription(
                 CompressedImage if compressed else Image, self._topic,
                 lambda message: offer(self.name, message), _newest_sensor_data(),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies()),
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE)),
             self._node.create_subscription(
                 CameraInfo, f'{image_topic.rpartition("/")[0]}/camera_info', self._announced,
                 qos_profile_sensor_data)]
@@ -137,26 +146,10 @@ class Camera:
 
     def age_of(self, header: Header) -> float | None:
         """Return the age in seconds of an image with this header; None where it cannot be."""
-        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9
-        now = self._node.get_clock().now().nanoseconds * 1e-9
-        age = now - stamp
-        if stamp == 0:
-            self._age_problem = 'the images have no stamp'
-        elif now == 0:
-            self._age_problem = 'use_sim_time is set, but nobody publishes /clock'
-        elif (-_STEP_OF_SIMULATED_CLOCK < age < 0
-              and self._node.get_parameter('use_sim_time').value):
-            # The clock comes in steps, and this image is of the present one: too young to tell.
-            self._age_problem = None
-        elif age < 0:
-            self._age_problem = f"the images' stamps are {-age:.3f} s ahead of the node's clock"
-        elif age > _LONGEST_PLAUSIBLE_AGE:
-            self._age_problem = (
-                f"the images' stamps are {age:.0f} s behind the node's clock, as in a recording; "
-                'play it with --clock and set use_sim_time, or renew the stamps')
-        else:
-            return age
-        return None
+        return self._stamps.age(
+            header.stamp.sec * 1_000_000_000 + header.stamp.nanosec,
+            self._node.get_clock().now().nanoseconds,
+            simulated=self._node.get_parameter('use_sim_time').value)
 
     def failed(self, error: Exception) -> None:
         """Say that an image could not be processed, but not for each of many."""
@@ -181,14 +174,18 @@ class Camera:
         """Return what is to be said of the images and of the time that they take."""
         if self._active_since is None:
             return {}
+        now = time.monotonic()
         return {
-            'input': input_finding(
-                snapshot, topic=self._topic,
+            'input': self._input_health.finding(
+                now, snapshot, topic=self._topic,
                 publishers=self._node.count_publishers(self._topic),
+                obstacle=lambda: obstacle(self._node, self._inputs[0], self._image_name),
                 expected_rate=self.settings.expected_rate,
-                seconds_active=time.monotonic() - self._active_since,
+                seconds_active=now - self._active_since,
                 last_failure=self._last_failure, enabled=enabled),
-            'latency': latency_finding(snapshot, self._age_problem)}
+            'latency': held(
+                self._latency_hold, now,
+                latency_finding(snapshot, self._stamps.take_problem()))}
 
     def plot(self, snapshot: Snapshot) -> None:
         """Publish the figures for plotting; one that is not known is not published."""

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from prune_perception.runtime.hysteresis import Hold
 from prune_perception.runtime.monitor import Snapshot, STAGES
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-
-# Below this share of the camera's rate, images are being lost and not merely jittering.
-_RATE_SHARE = 0.7
-_SECONDS_OF_SILENCE = 2.0
+_LEVELS = (OK, WARN, ERROR)
 
 TRANSPORT_REMEDY = (
     'start camera and detector with the Fast DDS profile config/fastdds.xml, or use the '
@@ -49,7 +47,7 @@ def detector_finding(
     if snapshots:
         rates = [each.output_rate for each in snapshots if each.output_rate is not None]
         values |= {
-            'Output rate (Hz)': _number(sum(rates) if rates else None),
+            'Output rate (Hz)': number(sum(rates) if rates else None),
             'Frames processed': str(sum(each.processed for each in snapshots))}
     if failure is not None:
         return Finding(ERROR, failure, values)
@@ -58,47 +56,12 @@ def detector_finding(
     return Finding(OK, state if enabled else f'{state}, disabled', values)
 
 
-def input_finding(
-        snapshot: Snapshot, *, topic: str, publishers: int, expected_rate: float,
-        seconds_active: float, last_failure: str | None, enabled: bool) -> Finding:
-    """Say whether images come as they should."""
-    camera_rate = expected_rate or snapshot.camera_rate
-    values = {
-        'Topic': topic,
-        'Publishers': str(publishers),
-        'Input rate (Hz)': _number(snapshot.input_rate),
-        'Camera rate (Hz)': _number(camera_rate),
-        'Images received': str(snapshot.received),
-        'Images dropped, newer came first': str(snapshot.dropped),
-        'Images failed': str(snapshot.failed)}
-    for reason, count in snapshot.left_out.items():
-        values[f'Images left out, {reason}'] = str(count)
-    if last_failure is not None:
-        values['Last failure'] = last_failure
-    waited = (seconds_active if snapshot.seconds_since_input is None
-              else snapshot.seconds_since_input)
-    if publishers == 0 and waited > _SECONDS_OF_SILENCE:
-        return Finding(WARN, f'nobody publishes {topic}', values)
-    if waited > _SECONDS_OF_SILENCE:
-        return Finding(
-            WARN, f'no image on {topic} for {waited:.0f} s, though somebody publishes it; check '
-            f'the QoS, and {TRANSPORT_REMEDY}', values)
-    if snapshot.failed_lately:
-        return Finding(
-            WARN, f'{snapshot.failed_lately} images could not be processed lately: '
-            f'{last_failure}', values)
-    if (camera_rate and snapshot.input_rate is not None
-            and snapshot.input_rate < _RATE_SHARE * camera_rate):
-        return Finding(
-            WARN, f'{snapshot.input_rate:.1f} of {camera_rate:.1f} images a second arrive; the '
-            f'transport loses the others: {TRANSPORT_REMEDY}', values)
-    if not enabled:
-        return Finding(OK, 'disabled: images are left out as they come', values)
-    return Finding(OK, 'images arrive' if snapshot.received else 'waiting for images', values)
+def latency_finding(snapshot: Snapshot, stamp_problem: str | None) -> Finding:
+    """
+    Say how long a frame takes and how old a result is.
 
-
-def latency_finding(snapshot: Snapshot, age_problem: str | None) -> Finding:
-    """Say how long a frame takes and how old a result is."""
+    :param stamp_problem: what is wrong with the stamps of the images, and what to do.
+    """
     values: dict[str, str] = {}
     for stage in STAGES:
         spread = snapshot.latencies.get(stage)
@@ -114,13 +77,23 @@ def latency_finding(snapshot: Snapshot, age_problem: str | None) -> Finding:
         values |= {
             'Result age p50 (ms)': f'{age.p50 * 1e3:.2f}',
             'Result age p99 (ms)': f'{age.p99 * 1e3:.2f}'}
-    if snapshot.ages_unavailable and age_problem is not None:
-        return Finding(WARN, f'age of results {UNAVAILABLE}: {age_problem}', values)
+    values['Results without an age'] = str(snapshot.ages_unavailable)
+    if stamp_problem is not None:
+        return Finding(
+            WARN, f'age of results {UNAVAILABLE}: {stamp_problem}' if age is None
+            else stamp_problem, values)
     total = snapshot.latencies.get('total')
     if total is None:
         return Finding(OK, 'no frame lately', values)
     return Finding(OK, f'{total.p50 * 1e3:.1f} ms a frame', values)
 
 
-def _number(value: float | None) -> str:
+def held(hold: Hold, now: float, finding: Finding) -> Finding:
+    """Return a finding at the level that is kept, with its own figures, which are of now."""
+    level, message = hold.judge(now, _LEVELS.index(finding.level), finding.message)
+    return Finding(_LEVELS[level], message, finding.values)
+
+
+def number(value: float | None) -> str:
+    """Return a figure with two decimals, or that it is not known."""
     return UNAVAILABLE if value is None else f'{value:.2f}'
