@@ -11,6 +11,8 @@ from pathlib import Path
 import shutil
 import signal
 import subprocess
+import threading
+import time
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -457,6 +459,37 @@ def test_two_cameras_and_one_power_monitor(tmp_path: Path, last_image: np.ndarra
         finally:
             for camera in cameras:
                 stop(camera)
+
+
+def test_engine_that_is_throttled_is_told(last_image: np.ndarray) -> None:
+    """The process is stopped for most of the time, as a hot processor is by its hardware."""
+    with detector(parameters={'autostart': True, 'threads': 1}) as robot:
+        message = raw(cv2.resize(last_image, (320, 240)))
+        robot.answer(message)
+        robot.create_timer(0.2, lambda: robot.send(message))
+        key = 'Inference, lately over at warm-up'
+        robot.wait_for(lambda: key in robot.values('detector'), 'pace of the engine')
+        ended = threading.Event()
+
+        def throttle() -> None:
+            begin = time.monotonic()
+            while not ended.wait(0.003):
+                robot.process.send_signal(signal.SIGSTOP)
+                # Ever longer: on a busy machine the warm-up was slow, too.
+                ended.wait(min(0.03 * 2 ** ((time.monotonic() - begin) / 8), 0.3))
+                robot.process.send_signal(signal.SIGCONT)
+        thread = threading.Thread(target=throttle)
+        thread.start()
+        try:
+            status = robot.wait_for(
+                lambda: (found := robot.statuses['detector']).level == WARN and found,
+                'word of the pace', seconds=90.0)
+        finally:
+            ended.set()
+            thread.join()
+        assert 'times the' in status.message and 'ms at warm-up; see whether' in status.message
+        values = {item.key: item.value for item in status.values}
+        assert float(values[key]) > 1.5
 
 
 def test_silent_camera_is_told(last_image: np.ndarray) -> None:

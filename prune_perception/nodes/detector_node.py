@@ -27,6 +27,7 @@ from prune_perception.energy.meters import discover
 from prune_perception.nodes.camera import Camera
 from prune_perception.nodes.camera_settings import read_settings
 from prune_perception.nodes.detector_parameters import DetectorParameters
+from prune_perception.nodes.engine_health import EngineHealth
 from prune_perception.nodes.governing import Governing
 from prune_perception.nodes.health import detector_finding, Finding, OK
 from prune_perception.nodes.interrupts import initialised
@@ -72,6 +73,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self._governing: Governing | None = None
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
+        self._engine_health = EngineHealth(Path(self._value('root')))
         monitor_topic = self.resolve_topic_name('power_monitor/reading')
         self._power_monitor = MonitorTopicMeter(monitor_topic)
         self.create_subscription(
@@ -198,6 +200,7 @@ class DetectorNode(ReasonedLifecycleNode):
                 bundle.card.energy, self._value('hardware_profile')))
         if self._worker is not None:
             self._worker.swap(detector)
+        self._engine_health.begin(time.monotonic(), prepared.seconds)
 
     def _builder(self, bundle: Bundle) -> Callable[[], Prepared]:
         """Return what makes a detector ready by the present parameters, in whatever thread."""
@@ -279,10 +282,13 @@ class DetectorNode(ReasonedLifecycleNode):
     def _report(self) -> None:
         now = time.monotonic()
         snapshots = {name: camera.monitor.snapshot(now) for name, camera in self._cameras.items()}
-        findings = {'detector': detector_finding(
+        finding = detector_finding(
             state=self.state_name, failure=self.failure,
             problems=self._detector.engine.problems if self._detector else (),
-            model=self._model, enabled=self._enabled, snapshots=list(snapshots.values()))}
+            model=self._model, enabled=self._enabled, snapshots=list(snapshots.values()))
+        findings = {'detector': self._engine_health.judged(
+            now, finding, [camera.monitor for camera in self._cameras.values()],
+            disturbed=self._preparation.busy)}
         # Said in every state, for an aggregator takes a status that is missing for a fault.
         for name in self._declared.cameras:
             own: dict[str, Finding] = dict.fromkeys(

@@ -164,6 +164,12 @@ class Monitor:
             return Spread.of([timing.stages[stage] for time, timing in self._frames
                               if time >= since])
 
+    def durations(self, stage: str, now: float) -> list[tuple[float, float]]:
+        """Return when each frame of the window was published, and how long a stage of it took."""
+        with self._lock:
+            return [(time, timing.stages[stage]) for time, timing in self._frames
+                    if time >= now - self._window]
+
     def _forget(self, times: deque[float], now: float) -> None:
         while times and times[0] < now - self._window:
             times.popleft()
