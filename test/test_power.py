@@ -3,11 +3,21 @@
 
 """What the detector says of power and energy, from a meter whose figures are known."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from test_meters import grow
 
-from prune_perception.energy.meters import Discovery, Meter, MeterError, MeterInfo, Reading, Scope
+from prune_perception.energy.meters import (
+    discover,
+    Discovery,
+    Meter,
+    MeterError,
+    MeterInfo,
+    Reading,
+    Scope,
+)
 from prune_perception.nodes.health import OK, WARN
 from prune_perception.nodes.power import modelled_energy, PowerReporter
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
@@ -86,19 +96,65 @@ def test_modelled_without_a_meter_and_the_other_way_round() -> None:
     assert finding.values['Modelled energy per frame (J)'] == 'unavailable'
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 0.5  # it is looked at twice a second: for the figure, and for the level
+        return self.now
+
+
 def test_meter_that_is_lost_is_told_once_and_leaves_no_figure() -> None:
     sensor, log = Sensor(), Log()
     report = PowerReporter(
-        log, None, MonitorTopicMeter('/power_monitor/reading'), Discovery((sensor,)))
+        log, None, MonitorTopicMeter('/power_monitor/reading'), Discovery((sensor,)), Clock())
     for second in range(5):
         report.finding(20 * second)
     sensor.lost = True
     for second in range(5, 8):
         finding = report.finding(20 * second)
-        assert (finding.level, finding.message) == (WARN, 'VDD_IN: gone')
+        assert (finding.level, finding.message) == (
+            WARN, f'sensor (VDD_IN) gives no figure for {second - 4} s: VDD_IN: gone')
         assert finding.values['Power (W)'] == 'unavailable'
         assert report.watts is None and report.joules_per_frame is None
     assert log.lines.count('VDD_IN: gone') == 1
+    # It comes back by itself; its figures at once, the level after a while.
+    sensor.lost = False
+    finding = report.finding(160)
+    assert (finding.level, finding.values['Power (W)']) == (WARN, '6.000')
+    assert finding.message == (
+        'until 1 s ago: sensor (VDD_IN) gives no figure for 3 s: VDD_IN: gone')
+    for second in range(9, 14):
+        finding = report.finding(20 * second)
+    assert (finding.level, finding.message) == (OK, '6.00 W, module on VDD_IN')
+    assert log.lines.count('sensor gives figures again') == 1
+
+
+def test_meter_that_never_gave_a_figure() -> None:
+    sensor = Sensor()
+    sensor.lost = True
+    finding = reporter(sensor).finding(0)
+    assert (finding.level, finding.message) == (
+        WARN, 'sensor (VDD_IN) has given no figure yet: VDD_IN: gone')
+
+
+def test_rail_of_a_recorded_board_is_lost_and_comes_back(tmp_path: Path) -> None:
+    root = grow(tmp_path, 'jetson_orin_nx')
+    report = PowerReporter(
+        Log(), None, MonitorTopicMeter('/power_monitor/reading'), discover(root), Clock())
+    assert report.finding(0).message.startswith('6.00 W')
+    current = root / 'sys/class/hwmon/hwmon1/curr1_input'
+    kept = current.read_text()
+    current.unlink()
+    finding = report.finding(20)
+    assert finding.level == WARN
+    assert 'VDD_IN' in finding.message and 'gives no figure for 1 s: ' in finding.message
+    assert f'{current}: is not there (any more)' in finding.message
+    current.write_text(kept)
+    findings = [report.finding(20) for _ in range(6)]
+    assert findings[0].values['Power (W)'] == '6.000'
+    assert (findings[-1].level, findings[-1].message[:6]) == (OK, '6.00 W')
 
 
 def test_frames_of_an_earlier_activation_do_not_count() -> None:

@@ -48,11 +48,13 @@ def test_detector_takes_its_energy_from_the_monitor(tmp_path: Path) -> None:
         current = root / 'sys/class/hwmon/hwmon1/curr1_input'
         kept = current.read_text()
         current.unlink()
-        robot.status('power_monitor: meters', WARN, 'VDD_IN')
+        lost = robot.status('power_monitor: meters', WARN, 'VDD_IN').message
+        assert 'gives no figure for ' in lost and str(current) in lost
         robot.status('power', WARN, 'no reading')
         assert robot.values('power')['Power (W)'] == 'unavailable'
         current.write_text(kept)
         robot.status('power', OK, '6.00 W')
+        robot.status('power_monitor: meters', OK)
 
 
 def test_machine_without_meters_says_why(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 
 """The power and energy that the detector node reports, each with its source."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import time
 from typing import Any
 
 from prune_perception.energy.meters import best, discover, Discovery, Meter, MeterError, MeterInfo
 from prune_perception.energy.window import EnergyPerFrame, EnergyWindow
-from prune_perception.nodes.health import Finding, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.health import Finding, held, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.meter_loss import MeterLoss
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
+from prune_perception.runtime.hysteresis import Hold
 
 
 class PowerReporter:
@@ -23,11 +26,13 @@ class PowerReporter:
     :param modelled: joules of a frame as modelled, and for what.
     :param monitor: a power monitor's topic.
     :param discovery: what was found on this machine; None looks now.
+    :param clock: monotonic seconds.
     """
 
     def __init__(
             self, logger: Any, modelled: tuple[float, str] | None, monitor: MonitorTopicMeter,
-            discovery: Discovery | None = None) -> None:
+            discovery: Discovery | None = None,
+            clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._modelled = modelled
         self._monitor = monitor
@@ -38,6 +43,9 @@ class PowerReporter:
         self._source: MeterInfo | None = None
         self._window: EnergyWindow | None = None
         self._frames = 0
+        self._clock = clock
+        self._loss = MeterLoss()
+        self._hold = Hold()
         self._lost: str | None = None
         self.watts: float | None = None
         self.joules_per_frame: float | None = None
@@ -58,7 +66,7 @@ class PowerReporter:
         values = {'Power (W)': UNAVAILABLE, 'Energy per frame (J)': UNAVAILABLE}
         level, message = self._measure(values, processed)
         self._compare(values)
-        return Finding(level, message, values)
+        return held(self._hold, self._clock(), Finding(level, message, values))
 
     def _measure(self, values: dict[str, str], processed: int) -> tuple[bytes, str]:
         # A monitor that fell silent is still the source: its loss is told, not papered over.
@@ -79,8 +87,11 @@ class PowerReporter:
             if str(error) != self._lost:
                 self._logger.warning(str(error))
             self._lost = str(error)
-            return WARN, self._lost
+            return WARN, self._loss.text(info, error, self._clock())
+        if self._lost is not None:
+            self._logger.info(f'{info.name} gives figures again')
         self._lost = None
+        self._loss.given(info, self._clock())
         window.add_reading(reading)
         energy = window.energy_per_frame()
         values['Energy per frame (J)'] = str(energy)

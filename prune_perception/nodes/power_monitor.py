@@ -7,6 +7,7 @@ from pathlib import Path
 import platform
 import re
 import sys
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -28,10 +29,12 @@ from prune_perception.energy.meters import (
     Reading,
     Refusal,
 )
-from prune_perception.nodes.health import Finding, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.health import Finding, held, OK, UNAVAILABLE, WARN
 from prune_perception.nodes.interrupts import initialised
+from prune_perception.nodes.meter_loss import MeterLoss
 from prune_perception.nodes.parameters import declare, ParameterSpec
 from prune_perception.nodes.topic_meters import BatteryTopicMeter, reading_message
+from prune_perception.runtime.hysteresis import Hold
 
 PARAMETERS = (
     ParameterSpec(
@@ -71,6 +74,8 @@ class PowerMonitor(Node):
         self._meters = (*discovery.meters, *discovery.standby)
         self._chosen = self._choose(discovery)
         self._newest: dict[str, Reading | MeterError] = {}
+        self._loss = MeterLoss()
+        self._hold = Hold()
         self._reading = self.create_publisher(DiagnosticStatus, '~/reading', QoSProfile(depth=1))
         names = ['power', 'energy', *(f'{_topic(meter)}/power' for meter in self._meters)]
         self._plots: dict[str, Any] = {
@@ -125,7 +130,10 @@ class PowerMonitor(Node):
                     self.get_logger().warning(str(error))
                 self._newest[meter.name] = error
                 continue
+            if isinstance(self._newest.get(meter.name), MeterError):
+                self.get_logger().info(f'{meter.name} gives figures again')
             self._newest[meter.name] = reading
+            self._loss.given(meter.info, time.monotonic())
             if meter is self._chosen:
                 self._reading.publish(reading_message(meter.info, reading, self.get_name()))
 
@@ -138,11 +146,13 @@ class PowerMonitor(Node):
                     self._plots['power'].publish(Float64(data=reading.power_watts))
                     self._plots['energy'].publish(Float64(data=reading.energy_joules))
         node = self.get_fully_qualified_name().lstrip('/')
+        now = time.monotonic()
+        finding = held(self._hold, now, self._finding(now))
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()),
-            status=[self._finding().status(f'{node}: meters', self._hardware_id)]))
+            status=[finding.status(f'{node}: meters', self._hardware_id)]))
 
-    def _finding(self) -> Finding:
+    def _finding(self, now: float) -> Finding:
         values = {'Chosen': UNAVAILABLE if self._chosen is None else self._chosen.name}
         lost = []
         for meter in self._meters:
@@ -153,7 +163,7 @@ class PowerMonitor(Node):
             if isinstance(reading, Reading):
                 values[f'{meter.name} energy (J)'] = f'{reading.energy_joules:.3f}'
             elif reading is not None:
-                lost.append(str(reading))
+                lost.append(self._loss.text(meter.info, reading, now))
         for refusal in self._refusals:
             mend = '; '.join(filter(None, (refusal.reason, refusal.remedy, refusal.udev_rule)))
             values[f'{refusal.family} not usable'] = mend
