@@ -371,6 +371,9 @@ def test_stamps_that_stand_still_or_go_back_are_told(last_image: np.ndarray) -> 
             return 'went back by ' in robot.statuses['latency'].message
         robot.wait_for(back_and_forth, 'word of stamps that go back')
         assert robot.statuses['latency'].level == WARN
+        robot.create_timer(0.2, lambda: robot.send(message))
+        robot.status('latency', WARN, 'until ')  # for a while
+        robot.status('latency', OK, 'ms a frame')
 
 
 def test_slow_detector_drops_images_and_shows_the_newest(last_image: np.ndarray) -> None:

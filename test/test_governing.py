@@ -194,6 +194,7 @@ def test_hot_processor(begin: Robot) -> None:
     # Somebody else knows better, as of a graphics board.
     publisher = robot.publisher(Temperature, '/temperature')
     timer = robot.create_timer(0.2, lambda: publisher.publish(Temperature(temperature=60.0)))
+    robot.status('governor', WARN, '; now: temperature 60.0 of 80.0 °C')  # for a while
     robot.status('governor', OK, 'temperature 60.0 of 80.0 °C')
     assert running(robot, 'large')['Temperature, source'] == '/temperature'
     robot.destroy_timer(timer)

@@ -33,7 +33,7 @@ def test_level_rises_at_once_and_falls_after_it_was_better_for_a_while() -> None
     assert hold.judge(10.0, 0, 'fine') == (0, 'fine')
     assert hold.judge(11.0, 1, 'bad') == (1, 'bad')
     assert hold.judge(12.0, 2, 'worse') == (2, 'worse')
-    assert hold.judge(16.9, 0, 'fine') == (2, 'until 5 s ago: worse')
+    assert hold.judge(16.9, 0, 'fine') == (2, 'until 5 s ago: worse; now: fine')
     assert hold.judge(17.0, 0, 'fine') == (0, 'fine')
 
 
@@ -41,7 +41,7 @@ def test_level_falls_step_by_step() -> None:
     hold = Hold(5.0)
     hold.judge(0.0, 2, 'dark')
     assert hold.judge(3.0, 1, 'dim') == (2, 'until 3 s ago: dark; now: dim')
-    assert hold.judge(5.0, 0, 'fine') == (1, 'until 2 s ago: dim')
+    assert hold.judge(5.0, 0, 'fine') == (1, 'until 2 s ago: dim; now: fine')
     assert hold.judge(8.0, 0, 'fine') == (0, 'fine')
 
 
@@ -49,7 +49,7 @@ def test_message_at_a_level_is_the_present_one() -> None:
     hold = Hold(5.0)
     hold.judge(0.0, 1, 'slow')
     assert hold.judge(1.0, 1, 'late') == (1, 'late')
-    assert hold.judge(2.0, 0, 'fine') == (1, 'until 1 s ago: late')
+    assert hold.judge(2.0, 0, '') == (1, 'until 1 s ago: late')
 
 
 @pytest.mark.parametrize('period', [2, 3, 4])

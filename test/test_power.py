@@ -124,7 +124,8 @@ def test_meter_that_is_lost_is_told_once_and_leaves_no_figure() -> None:
     finding = report.finding(160)
     assert (finding.level, finding.values['Power (W)']) == (WARN, '6.000')
     assert finding.message == (
-        'until 1 s ago: sensor (VDD_IN) gives no figure for 3 s: VDD_IN: gone')
+        'until 1 s ago: sensor (VDD_IN) gives no figure for 3 s: VDD_IN: gone; '
+        'now: 6.00 W, module on VDD_IN')
     for second in range(9, 14):
         finding = report.finding(20 * second)
     assert (finding.level, finding.message) == (OK, '6.00 W, module on VDD_IN')

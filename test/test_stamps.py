@@ -86,3 +86,5 @@ def test_run_of_one_stamp_begins_anew_where_the_clock_jumps_back() -> None:
     stamps = Stamps()
     feed(stamps, (0.0, 5.0), (0.0, 6.0), (0.0, 0.1), (0.0, 0.2), (0.0, 0.3), simulated=True)
     assert stamps.take_problem() is None
+    feed(stamps, (0.0, 1.2), simulated=True)
+    assert 'the same for 4 images' in (stamps.take_problem() or '')

@@ -17,11 +17,12 @@ from sensor_msgs.msg import BatteryState, Temperature
 from prune_perception.bundle import Bundle
 from prune_perception.energy.meters import MeterError
 from prune_perception.nodes.governor_inputs import BatteryLevel, ProcessorTemperature
-from prune_perception.nodes.health import ERROR, Finding, OK, UNAVAILABLE, WARN
+from prune_perception.nodes.health import ERROR, Finding, held, OK, UNAVAILABLE, WARN
 from prune_perception.nodes.ladder import Ladder
 from prune_perception.nodes.preparation import Preparation, Prepared
 from prune_perception.runtime.budgets import Figures, QUANTITIES, Rules
 from prune_perception.runtime.governor import Governor
+from prune_perception.runtime.hysteresis import Hold
 from prune_perception.runtime.monitor import Monitor
 
 # A slow moment must not be seen twice, or it would count for more than it lasted. The longer times
@@ -61,6 +62,7 @@ class Governing:
         self._monitors = monitors
         self._message = message
         self._governor = Governor(ladder.rungs, rung)
+        self._hold = Hold()
         self._changing: _Changing | None = None
         self._changed_at = time.monotonic()
         self._retry_at = 0.0
@@ -89,12 +91,14 @@ class Governing:
     def activate(self) -> None:
         """Begin anew: what was read before may be of another time of day."""
         self._governor = Governor(self.ladder.rungs, self._governor.rung)
+        self._hold = Hold()
         self._changed_at = time.monotonic()
 
     def pinned_changed(self) -> None:
         """Take over a bundle that was pinned, or let go."""
         pinned = self._value('pinned')
         self._retry_at = 0.0
+        self._hold = Hold()
         self._governor.changed(time.monotonic(), self._governor.rung)
         if self._changing is not None:
             self._changing = None
@@ -138,7 +142,8 @@ class Governing:
                 self._change(now, decision.rung, decision.reason)
         if self._failures:
             level, reason = ERROR, '; '.join([*self._failures.values(), reason])
-        return Finding(level, reason, self._values(figures, sources, rules))
+        return held(self._hold, now, Finding(
+            level, reason, self._values(figures, sources, rules)))
 
     def idle(self, state: str) -> Finding:
         """Say how things stand while no image is taken."""

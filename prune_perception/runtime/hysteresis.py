@@ -41,7 +41,7 @@ class Hold:
     more, the message says since when, and what was wrong::
 
         hold.judge(0.0, 2, 'no image')     # (2, 'no image')
-        hold.judge(1.0, 0, 'images come')  # (2, 'until 1 s ago: no image')
+        hold.judge(1.0, 0, 'images come')  # (2, 'until 1 s ago: no image; now: images come')
         hold.judge(5.0, 0, 'images come')  # (0, 'images come')
 
     It has no clock: times are given, in seconds that never go back.
@@ -65,4 +65,4 @@ class Hold:
             return level, message
         time, was = self._reached[worst]
         past = f'until {now - time:.0f} s ago: {was}'
-        return worst, f'{past}; now: {message}' if level else past
+        return worst, f'{past}; now: {message}' if message else past
