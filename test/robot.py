@@ -68,6 +68,7 @@ class Robot(Node):
         self.detections: list[Detection2DArray] = []
         self.labels: list[LabelInfo] = []
         self.statuses: dict[str, DiagnosticStatus] = {}
+        self.heard: Callable[[DiagnosticStatus], None] = lambda status: None
         self._publishers_by_topic: dict[str, Any] = {}
         self.create_subscription(
             Detection2DArray, '/detector/detections', self.detections.append,
@@ -81,6 +82,7 @@ class Robot(Node):
     def _diagnosed(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self.statuses[status.name.removeprefix('detector: ')] = status
+            self.heard(status)
 
     def log(self) -> str:
         """Return what the node has printed."""

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import threading
 from typing import Any
 
-from bundles import COMMITTED, small_card
+from bundles import COMMITTED, small_card, write_sees_one
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -323,6 +324,7 @@ def test_half_precision_is_not_promised_where_tensorrt_did_not_start(
 
 RUN = """
 import sys
+import threading
 calls = []
 sys.addaudithook(lambda event, values: event in (
     'socket.connect', 'socket.getaddrinfo', 'socket.sendto') and calls.append((event, values)))
@@ -352,3 +354,30 @@ def test_no_torch_is_loaded_and_nothing_is_sent(name: str, tmp_path: Path) -> No
     assert result.stdout == '[] []\n'
     # Such a report begins with an identifier of the user, kept in the home folder.
     assert not list(tmp_path.rglob('*'))
+
+
+@pytest.mark.parametrize('name', GRAPH_ENGINES)
+def test_a_run_can_be_ended_and_the_next_one_is_not(
+        tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    engine = create_engine(
+        write_sees_one(tmp_path, 'long', 3, work=100), EngineOptions(name, threads=1))
+    image = np.zeros((1, 32, 64, 3), np.uint8)
+    engine.cancel()  # with nothing under way
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            engine.run(image)
+        except Exception as error:
+            errors.append(error)
+    running = threading.Thread(target=run)
+    running.start()
+    while running.is_alive():  # it may not have begun yet
+        engine.cancel()
+        running.join(0.05)
+    assert len(errors) == 1
+    assert capfd.readouterr().err == '', 'an error is raised, and not printed too'
+    short = create_engine(write_sees_one(tmp_path, 'short', 3), EngineOptions(name, threads=1))
+    expected = [output.copy() for output in short.run(image)]
+    for output, wanted in zip(engine.run(image), expected, strict=True):
+        np.testing.assert_allclose(output, wanted)

@@ -14,16 +14,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
+from bundles import write_sees_one
 import numpy as np
 import pytest
 import rclpy
 from robot import free_domain, people, raw, Robot
+from sensor_msgs.msg import Image
 
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import start, stop
 from prune_perception.nodes.detector_parameters import PARAMETERS
+from prune_perception.nodes.watchdog import STATUS_HUNG
 from prune_perception.resources import find_resource
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'benchmarks'))
+
+from broken_networks import write_broken_on_white
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH_FILE = ROOT / 'launch' / 'perception.launch.py'
@@ -164,6 +172,24 @@ def test_launched_node_answers_and_comes_back(
         assert robot.process.wait(20) == 0, robot.log()
         assert f'process has finished cleanly [pid {node_processes(robot)[1]}]' in robot.log()
         assert 'Traceback' not in robot.log()
+
+
+@needs_launch
+def test_hung_node_comes_back(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip('onnx')
+    bundle = write_broken_on_white(tmp_path, write_sees_one(tmp_path, 'one', 3), 'operator')
+    with launched(installed, tmp_path, f'model:={bundle.folder}', 'threads:=1') as robot:
+        for processes in (1, 2):
+            assert people(robot.answer(raw(np.full((32, 64, 3), 127, np.uint8))))
+            robot.detections.clear()
+            publisher = robot.publisher(Image, '/camera/image_raw')
+
+            def ended(processes: int = processes, publisher: Any = publisher) -> bool:
+                publisher.publish(raw(np.full((32, 64, 3), 255, np.uint8)))
+                robot.spin(0.1)
+                return len(node_processes(robot)) > processes
+            robot.wait_for(ended, 'another process')
+            assert robot.log().count(f'exit code {STATUS_HUNG}') == processes
 
 
 @needs_launch

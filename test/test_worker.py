@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.detections import Detections
 from prune_perception.nodes.camera_settings import CameraSettings
+from prune_perception.nodes.watchdog import Watchdog
 from prune_perception.nodes.worker import Worker
 from prune_perception.runtime.detector import Result, Timing
 from prune_perception.runtime.monitor import ABOVE_MAX_RATE, DISABLED, Monitor
@@ -50,6 +51,9 @@ class Gate:
             Detections(np.array([[0, 0, 2, 2]], np.float32), np.ones(1, np.float32),
                        np.array([self.index])), Timing(0.0, 0.001, 0.0))
 
+    def cancel(self) -> None:
+        raise AssertionError('nothing hangs here')
+
     def begins(self) -> None:
         assert self.begun.acquire(timeout=PATIENCE)
 
@@ -60,6 +64,7 @@ class Gate:
 class Stand:
     """A camera that keeps what it is told."""
 
+    name = ''
     watched = False
 
     def __init__(self, **settings: Any) -> None:
@@ -93,13 +98,16 @@ class Stand:
 def work() -> Iterator[Callable[..., Worker]]:
     """Start workers, and end them."""
     workers: list[Worker] = []
+    watchdog = Watchdog(limit=lambda: 0.0, ending=lambda: False, last_words=print)
 
     def start(detector: Any, cameras: dict[str, Any], **words: Any) -> Worker:
-        workers.append(Worker(detector, cameras, max_pixels=10_000, **words))
+        workers.append(Worker(
+            detector, cameras, max_pixels=10_000, watchdog=watchdog, **words))
         return workers[-1]
     yield start
     for worker in workers:
         worker.stop()
+    watchdog.stop()
 
 
 def image(name: str, height: int = 10, width: int = 20) -> Image:

@@ -12,7 +12,9 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
+import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -29,7 +31,7 @@ from prune_perception.nodes.camera_settings import read_settings
 from prune_perception.nodes.detector_parameters import DetectorParameters
 from prune_perception.nodes.engine_health import EngineHealth
 from prune_perception.nodes.governing import Governing
-from prune_perception.nodes.health import detector_finding, Finding, OK
+from prune_perception.nodes.health import detector_finding, ERROR, Finding, OK
 from prune_perception.nodes.interrupts import initialised
 from prune_perception.nodes.ladder import ladder_bundles, load_ladder, needs_ladder
 from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
@@ -38,6 +40,7 @@ from prune_perception.nodes.parameters import texts
 from prune_perception.nodes.power import modelled_energy, PowerReporter
 from prune_perception.nodes.preparation import Preparation, Prepared
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
+from prune_perception.nodes.watchdog import WARM_UP_FACTOR, Watchdog
 from prune_perception.nodes.worker import Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
@@ -56,10 +59,13 @@ class DetectorNode(ReasonedLifecycleNode):
 
     The topics of a camera are those of :class:`Camera`. The node publishes ``~/label_info``,
     power and energy for plotting, and ``/diagnostics`` once a second in every state; it offers
-    ``~/enable``.
+    ``~/enable``. Where an engine hangs and cannot be made to give its image up, the process ends
+    (see :class:`Watchdog`).
+
+    :param ending: returns whether the process was told to end; it then does in good time.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, ending: Callable[[], bool] = lambda: False, **options: Any) -> None:
         super().__init__('detector', **options)
         self._declared = DetectorParameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -74,6 +80,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
         self._engine_health = EngineHealth(Path(self._value('root')))
+        self._seconds_at_warm_up = 0.0
         monitor_topic = self.resolve_topic_name('power_monitor/reading')
         self._power_monitor = MonitorTopicMeter(monitor_topic)
         self.create_subscription(
@@ -85,8 +92,15 @@ class DetectorNode(ReasonedLifecycleNode):
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
         self.create_service(SetBool, '~/enable', self._enable)
+        self._watchdog = Watchdog(
+            limit=self._longest_run, ending=ending, last_words=self._last_words)
         # Steady, since a node whose simulated time stands still must be able to say so, too.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def destroy_node(self) -> None:
+        """End the watch, too."""
+        self._watchdog.stop()
+        super().destroy_node()
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so."""
@@ -137,6 +151,8 @@ class DetectorNode(ReasonedLifecycleNode):
     def activate(self) -> None:
         """Publish the class names and start to take images."""
         assert self._detector is not None  # a transition that rcl allows only when configured
+        if self._worker is not None:
+            raise TimeoutError('the engine is still at an image from before')
         self._label_info.publish(label_info_message(
             self._detector.bundle.card.class_names, self._detector.score_threshold,
             Header(stamp=self.get_clock().now().to_msg())))
@@ -146,7 +162,7 @@ class DetectorNode(ReasonedLifecycleNode):
             self._governing.activate()
         self._worker = Worker(
             self._detector, self._cameras, max_pixels=self._value('max_image_pixels'),
-            enabled=self._enabled)
+            watchdog=self._watchdog, enabled=self._enabled)
         compressed = self._value('image_transport') == 'compressed'
         for camera in self._cameras.values():
             camera.start(self._worker.offer, compressed=compressed)
@@ -155,9 +171,9 @@ class DetectorNode(ReasonedLifecycleNode):
         """Take no more images; the one at hand is finished first."""
         for camera in self._cameras.values():
             camera.stop()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None  # not where that failed, so that no second one starts beside it
 
     def cleanup(self) -> None:
         """Let the model and the topics go."""
@@ -195,6 +211,7 @@ class DetectorNode(ReasonedLifecycleNode):
         for problem in detector.engine.problems:
             self.get_logger().error(problem)
         self._detector = detector
+        self._seconds_at_warm_up = prepared.seconds
         if self._power is not None:
             self._power.change_model(modelled_energy(
                 bundle.card.energy, self._value('hardware_profile')))
@@ -231,6 +248,25 @@ class DetectorNode(ReasonedLifecycleNode):
                 f'changed over to {self._model["Engine"]}, '
                 f'{self._model["Inference at warm-up (ms)"]} ms an image')
         self._preparation.request(self._builder(self._detector.bundle), done)
+
+    # A hung engine.
+
+    def _longest_run(self) -> float:
+        """Return the seconds after which a run of the engine is ended; 0 for never."""
+        timeout: float = self._value('inference_timeout')
+        return max(timeout, WARM_UP_FACTOR * self._seconds_at_warm_up) if timeout else 0.0
+
+    def _last_words(self, reason: str) -> None:
+        if not self.context.ok():  # there is nobody left to be told but who reads the console
+            print(f'{self.get_name()}: {reason}', file=sys.stderr, flush=True)
+            return
+        self.failure = reason  # a report that falls between this and the end says the same
+        self._diagnostics.publish(DiagnosticArray(
+            header=Header(stamp=self.get_clock().now().to_msg()),
+            status=[self._status('detector', Finding(
+                ERROR, reason, {'State': self.state_name, **self._model}))]))
+        self.get_logger().error(reason)
+        self._diagnostics.wait_for_all_acked(Duration(seconds=0.3))
 
     # Live control.
 
@@ -332,7 +368,7 @@ class DetectorNode(ReasonedLifecycleNode):
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
     with initialised(arguments):
-        node = DetectorNode()
+        node = DetectorNode(ending=lambda: not rclpy.ok())
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         try:

@@ -64,6 +64,10 @@ PARAMETERS = (
         'providers', [''], "ONNX Runtime's execution providers in order of preference, such as "
         'TensorRT, CUDA, CPU; empty means the CPU.'),
     ParameterSpec(
+        'inference_timeout', 1.5, 'Seconds for one image, after which the engine is made to give '
+        'it up or, where it cannot, the process ends to be started again; at least 20 times what '
+        'one took at warm-up. 0 means no limit.', limits=(0.0, 600.0), live=True),
+    ParameterSpec(
         'image_transport', 'raw', 'raw: sensor_msgs/Image on the topic `image`; compressed: '
         'sensor_msgs/CompressedImage on `image/compressed`.', choices=TRANSPORTS),
     ParameterSpec(

@@ -12,8 +12,10 @@ node that was asked to end dies with a traceback instead.
 from collections.abc import Iterator
 from contextlib import contextmanager
 import signal
+import sys
 
 import rclpy
+from rclpy.logging import get_logger
 
 
 @contextmanager
@@ -24,15 +26,26 @@ def initialised(arguments: list[str] | None = None) -> Iterator[None]:
     An interrupt does what a termination does and no more: to end the spinning, or whatever else
     the node is at. What fails because of that is not raised.
 
+    Where there can be no log file, as on a disk that is read-only, a node logs to the console and
+    to ``/rosout`` alone, instead of not starting.
+
     :param arguments: of the command line; None takes the program's own.
     :raises SystemExit: they cannot be; with the reason, for people.
     """
     # Ignored by Python: rclpy, which installs its handler over that, is told all the same.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    words = sys.argv if arguments is None else arguments
     try:
-        rclpy.init(args=arguments)
-    except RuntimeError as error:  # such as a parameters file that is no YAML
-        raise SystemExit(' '.join(str(error).split())) from None
+        rclpy.init(args=words)
+    except RuntimeError as first:
+        rclpy.try_shutdown()  # of what is half initialised
+        try:
+            rclpy.init(args=[*words, '--ros-args', '--disable-external-lib-logs'])
+        except RuntimeError as error:  # such as a parameters file that is no YAML
+            raise SystemExit(_line(error)) from None
+        get_logger('prune_perception').warning(
+            f'no log file, the console and /rosout alone: {_line(first)}; set ROS_LOG_DIR to a '
+            'folder that can be written')
     try:
         yield
     except Exception:
@@ -40,3 +53,7 @@ def initialised(arguments: list[str] | None = None) -> Iterator[None]:
             raise
     finally:
         rclpy.try_shutdown()
+
+
+def _line(error: Exception) -> str:
+    return ' '.join(str(error).split())

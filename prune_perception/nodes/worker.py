@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.nodes.camera import Camera
 from prune_perception.nodes.messages import picture_of
+from prune_perception.nodes.watchdog import Watchdog
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.monitor import ABOVE_MAX_RATE, DISABLED, FrameTiming
 from prune_perception.runtime.rate_limit import RateLimit
@@ -38,15 +39,17 @@ class Worker:
 
     :param cameras: by name; each is told what becomes of its images.
     :param max_pixels: larger images are refused before they are decoded.
+    :param watchdog: sees to it that no image takes for ever.
     :param enabled: see :meth:`set_enabled`.
     """
 
     def __init__(
             self, detector: Detector, cameras: Mapping[str, Camera], *, max_pixels: int,
-            enabled: bool = True) -> None:
+            watchdog: Watchdog, enabled: bool = True) -> None:
         self._detector = detector
         self._cameras = cameras
         self._max_pixels = max_pixels
+        self._watchdog = watchdog
         self._enabled = enabled
         self._publishing = threading.Lock()
         self._limits = {name: RateLimit() for name in cameras}
@@ -98,7 +101,7 @@ class Worker:
 
     def stop(self) -> None:
         """
-        Finish the image at hand and end.
+        Finish the image at hand and end; may be called again where that failed.
 
         :raises TimeoutError: the engine did not come back.
         """
@@ -135,7 +138,8 @@ class Worker:
         decoded = time.monotonic()
         part, corner = settings.region.cut(picture.image)
         detector.wanted = settings.classes
-        result = detector.detect(part)
+        with self._watchdog.watch(camera.name or 'image', detector.cancel):
+            result = detector.detect(part)
         detections = enlarged(
             moved(result.detections, corner), picture.reduction, picture.width, picture.height)
         detected = time.monotonic()

@@ -107,6 +107,10 @@ class Detector:
         return Result(detections, Timing(
             prepared - start, inferred - prepared, time.monotonic() - inferred))
 
+    def cancel(self) -> None:
+        """Ask the engine to end what :meth:`detect` is at in another thread; it then raises."""
+        self.engine.cancel()
+
     def warm_up(self, runs: int = 3) -> float:
         """
         Run the network on a grey image, so that the first real one does not wait.

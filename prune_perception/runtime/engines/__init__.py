@@ -84,6 +84,14 @@ class Engine(Protocol):
         :returns: float32 outputs in the order of the card.
         """
 
+    def cancel(self) -> None:
+        """
+        Ask the run that is under way in another thread to end; it then raises.
+
+        Returns at once. An engine ends a run between two operators, if at all; without a run, and
+        with an engine that cannot, nothing happens.
+        """
+
 
 def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     """

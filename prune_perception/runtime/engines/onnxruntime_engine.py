@@ -20,7 +20,7 @@ os.environ['ORT_DISABLE_TELEMETRY'] = '1'
 import onnxruntime
 
 CPU = 'CPUExecutionProvider'
-_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_ERRORS_ONLY, _NOTHING_BUT_FATAL = 3, 4  # ONNX Runtime's log severities
 onnxruntime.disable_telemetry_events()  # Windows does not look at the variable
 
 
@@ -63,6 +63,7 @@ class OnnxRuntimeEngine:
             takes_uint8=all(item.type == 'tensor(uint8)' for item in inputs))
         self._input = inputs[0].name
         self._outputs = [output.name for output in bundle.card.outputs]
+        self._run_options = onnxruntime.RunOptions()
         self.problems = tuple(problems)
         threads = f'{options.threads} threads' if options.threads else 'automatic threads'
         self.description = (
@@ -71,9 +72,16 @@ class OnnxRuntimeEngine:
 
     def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
         """Run the network once (see :class:`Engine`)."""
+        # Of each run its own, so that a request to end reaches no later one: 0.5 µs.
+        self._run_options = options = onnxruntime.RunOptions()
+        options.log_severity_level = _NOTHING_BUT_FATAL  # what goes wrong is raised
         outputs: list[NDArray[np.float32]] = self._session.run(
-            self._outputs, {self._input: image})
+            self._outputs, {self._input: image}, options)
         return outputs
+
+    def cancel(self) -> None:
+        """End the run after the operator that it is at (see :class:`Engine`)."""
+        self._run_options.terminate = True
 
 
 def _available_of(asked: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -59,8 +59,18 @@ class OpenVinoEngine:
 
     def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
         """Run the network once (see :class:`Engine`); the outputs live until the next run."""
-        results = self._request.infer([image], share_inputs=True, share_outputs=True)
-        return [results[output] for output in self._outputs]
+        # Not `infer`, which cannot be cancelled.
+        self._request.start_async([image], share_inputs=True)
+        self._request.wait()
+        return [self._request.get_tensor(output).data for output in self._outputs]
+
+    def cancel(self) -> None:
+        """
+        End the run after the operator that it is at (see :class:`Engine`).
+
+        To OpenVINO, a loop with all that is in it is one operator.
+        """
+        self._request.cancel()
 
 
 def _shape(port: 'openvino.Output') -> list[int | str]:

@@ -34,3 +34,6 @@ class TorchEngine:
         """Run the network once (see :class:`Engine`)."""
         with torch.inference_mode():
             return [output.numpy() for output in self._module(torch.from_numpy(image))]
+
+    def cancel(self) -> None:
+        """Do nothing: torch has no way to end a run."""
