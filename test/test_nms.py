@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from prune_perception.runtime.nms import class_aware_nms
+from prune_perception.runtime.nms import best_of, class_aware_nms
 
 
 def suppress(
@@ -92,3 +92,10 @@ def test_many_boxes_as_the_definition_says(seed: int) -> None:
     expected = by_the_book(boxes, scores, classes, 0.45)
     assert 20 < len(expected) < 150
     assert kept.tolist() == expected
+
+
+def test_what_needs_no_suppression_is_only_sorted() -> None:
+    boxes, scores = np.array([NEAR, BOX, BOX, FAR], np.float32), np.array([0.7, 0.9, 0.9, 0.8])
+    given = boxes, scores.astype(np.float32), np.zeros(4, np.int64), 0.5
+    assert best_of(*given, 3, nms=False).tolist() == [1, 2, 3]
+    assert best_of(*given, 3, nms=True).tolist() == [1, 3]

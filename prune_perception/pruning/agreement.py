@@ -24,9 +24,9 @@ from prune_perception.evaluation.metrics import average_precision, judge, Judged
 from prune_perception.evaluation.runs import FrameResult, ModelRun
 from prune_perception.evaluation.truth import GroundTruth, Truth
 from prune_perception.pruning.footage import Images, resized, tensor_of
-from prune_perception.runtime.decoders import DECODERS
+from prune_perception.runtime.decoders import decoder_of
 from prune_perception.runtime.detector import MAX_CANDIDATES
-from prune_perception.runtime.nms import class_aware_nms
+from prune_perception.runtime.nms import best_of
 
 CONFIDENT = 0.35
 """Score from which on a detection of the dense network counts as an object."""
@@ -51,8 +51,7 @@ def detections_of(
         than the card's are resized.
     :returns: for each image, boxes in units of its width and height.
     """
-    decode = DECODERS[card.decoder.name](
-        len(card.class_names), card.input, card.outputs, **card.decoder.settings)
+    decode = decoder_of(card)
     edge = np.array([card.input.width, card.input.height] * 2, np.float32)
     module.eval()
     found = []
@@ -63,7 +62,7 @@ def detections_of(
         boxes, scores, classes = decode(outputs, _SCORE_THRESHOLD)
         best = np.argsort(-scores, kind='stable')[:MAX_CANDIDATES]
         boxes, scores, classes = boxes[best], scores[best], classes[best]
-        kept = class_aware_nms(boxes, scores, classes, _IOU_THRESHOLD, _MOST)
+        kept = best_of(boxes, scores, classes, _IOU_THRESHOLD, _MOST, nms=decode.nms)
         found.append(Detections(np.clip(boxes[kept] / edge, 0, 1), scores[kept], classes[kept]))
     return tuple(found)
 

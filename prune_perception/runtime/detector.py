@@ -15,7 +15,7 @@ from prune_perception.bundle import Bundle
 from prune_perception.detections import Detections
 from prune_perception.runtime.decoders import create_decoder
 from prune_perception.runtime.engines import create_engine, EngineError, EngineOptions
-from prune_perception.runtime.nms import class_aware_nms
+from prune_perception.runtime.nms import best_of
 from prune_perception.runtime.preprocess import Preprocessor
 
 # Suppression compares each box with each better one; far more than an image has objects, and
@@ -99,7 +99,8 @@ class Detector:
         if len(scores) > MAX_CANDIDATES:
             best = np.argpartition(scores, -MAX_CANDIDATES)[-MAX_CANDIDATES:]
             boxes, scores, classes = boxes[best], scores[best], classes[best]
-        kept = class_aware_nms(boxes, scores, classes, self.iou_threshold, self.max_detections)
+        kept = best_of(boxes, scores, classes, self.iou_threshold, self.max_detections,
+                       nms=self._decode.nms)
         boxes = placement.to_source(boxes[kept])
         # What was seen in the bars of a letterbox lies outside the image and was clipped away.
         inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

@@ -8,6 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def best_of(
+        boxes: NDArray[np.float32], scores: NDArray[np.float32], classes: NDArray[np.int64],
+        iou_threshold: float, max_detections: int, *, nms: bool) -> NDArray[np.int64]:
+    """
+    Return the indices of the detections to keep, best score first.
+
+    :param nms: whether to suppress; without, all are taken for different objects.
+    :param boxes: and the others: see :func:`class_aware_nms`.
+    """
+    if nms:
+        return class_aware_nms(boxes, scores, classes, iou_threshold, max_detections)
+    return np.argsort(-scores, kind='stable')[:max_detections]
+
+
 def class_aware_nms(
         boxes: NDArray[np.float32], scores: NDArray[np.float32], classes: NDArray[np.int64],
         iou_threshold: float, max_detections: int) -> NDArray[np.int64]:

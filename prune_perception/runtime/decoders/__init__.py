@@ -3,18 +3,36 @@
 
 """Decoders: what the outputs of a kind of detector head mean, as boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+import inspect
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_perception.bundle import Bundle, BundleError, CARD
+from prune_perception.bundle import Bundle, BundleError, CARD, Card
+from prune_perception.runtime.decoders.centernet import CenterNetDecoder
+from prune_perception.runtime.decoders.decoded import DecodedDecoder
+from prune_perception.runtime.decoders.fcos import FcosDecoder
+from prune_perception.runtime.decoders.listed import ListedDecoder
 from prune_perception.runtime.decoders.nanodet import NanoDetDecoder
+from prune_perception.runtime.decoders.ssd import SsdDecoder
+from prune_perception.runtime.decoders.yolo_dfl import YoloDflDecoder
+from prune_perception.runtime.decoders.yolox import YoloxDecoder
+
+
+class DecoderError(ValueError):
+    """A card whose decoder and outputs do not fit; one line that names the field of the card."""
 
 
 class Decoder(Protocol):
-    """Turns the raw outputs of one image into scored boxes, before any suppression."""
+    """
+    Turns the raw outputs of one image into scored boxes, before any suppression.
+
+    ``nms`` says whether boxes of one object are still to be suppressed but for the best.
+    """
+
+    nms: bool
 
     def __call__(
             self, outputs: Sequence[NDArray[np.float32]], score_threshold: float
@@ -28,7 +46,35 @@ class Decoder(Protocol):
         """
 
 
-DECODERS = {'nanodet': NanoDetDecoder}
+DECODERS: Mapping[str, Callable[..., Decoder]] = {
+    'nanodet': NanoDetDecoder,
+    'yolo_dfl': YoloDflDecoder,
+    'yolox': YoloxDecoder,
+    'ssd': SsdDecoder,
+    'fcos': FcosDecoder,
+    'centernet': CenterNetDecoder,
+    'decoded': DecodedDecoder,
+    'listed': ListedDecoder,
+}
+_NO_SETTINGS = 3  # parameters that every decoder takes: classes, input, outputs
+
+
+def decoder_of(card: Card) -> Decoder:
+    """
+    Return the decoder that a card names.
+
+    :raises DecoderError: there is no such decoder, or its settings or the outputs do not fit.
+    """
+    spec = card.decoder
+    if spec.name not in DECODERS:
+        raise DecoderError(f'decoder.name is {spec.name!r}; known are {", ".join(DECODERS)}')
+    maker = DECODERS[spec.name]
+    try:
+        _check_names(spec.settings, maker)
+        return maker(len(card.class_names), card.input, card.outputs, **spec.settings)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        text = ' '.join(str(error).split())
+        raise DecoderError(f'decoder.settings do not fit {spec.name!r}: {text}') from None
 
 
 def create_decoder(bundle: Bundle) -> Decoder:
@@ -37,14 +83,19 @@ def create_decoder(bundle: Bundle) -> Decoder:
 
     :raises BundleError: there is no such decoder, or its settings do not fit.
     """
-    spec = bundle.card.decoder
-    path = bundle.folder / CARD
-    if spec.name not in DECODERS:
-        raise BundleError(
-            f'{path}: decoder.name is {spec.name!r}; known are {", ".join(DECODERS)}')
     try:
-        return DECODERS[spec.name](
-            len(bundle.card.class_names), bundle.card.input, bundle.card.outputs,
-            **spec.settings)
-    except (TypeError, ValueError) as error:
-        raise BundleError(f'{path}: decoder.settings do not fit {spec.name!r}: {error}') from None
+        return decoder_of(bundle.card)
+    except DecoderError as error:
+        raise BundleError(f'{bundle.folder / CARD}: {error}') from None
+
+
+def _check_names(settings: Mapping[str, object], maker: Callable[..., Decoder]) -> None:
+    """Refuse settings that the decoder has not, or that it needs and are not there."""
+    known = list(inspect.signature(maker).parameters.values())[_NO_SETTINGS:]
+    names = [parameter.name for parameter in known]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f'{name} is no setting of it; known are {", ".join(names)}')
+    for parameter in known:
+        if parameter.default is parameter.empty and parameter.name not in settings:
+            raise ValueError(f'{parameter.name} is missing')

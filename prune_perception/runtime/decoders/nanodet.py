@@ -27,6 +27,8 @@ class NanoDetDecoder:
     :param bins: of a distance's distribution: it reaches bins - 1 strides.
     """
 
+    nms = True
+
     def __init__(
             self, classes: int, fed: InputSpec, outputs: Sequence[OutputSpec],
             strides: Sequence[int], bins: int) -> None:

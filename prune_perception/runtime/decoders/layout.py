@@ -1,0 +1,302 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Where the numbers of each anchor lie in a network's outputs, found out by their shapes.
+
+An anchor is a place that a detection can come from: a cell of a map, or one of several boxes at
+a cell. Networks give the same numbers in many forms: a map for each level of the pyramid or all
+levels in rows, all fields of an anchor joined or each by itself, channels before or after the
+cells. Here each form becomes *blocks*: parts of the outputs that can be looked at, without a
+copy, as anchors by numbers.
+
+Anchors are numbered level by level, in a level row by row, in a row column by column, and at a
+cell one after the other.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_perception.bundle import InputSpec, OutputSpec
+
+
+@dataclass(frozen=True)
+class Level:
+    """
+    A map of the pyramid.
+
+    :param rows: cells from top to bottom.
+    :param columns: cells from left to right.
+    :param anchors: at each cell.
+    """
+
+    rows: int
+    columns: int
+    anchors: int = 1
+
+    @property
+    def size(self) -> int:
+        """How many anchors there are."""
+        return self.rows * self.columns * self.anchors
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    Where one field of a block's anchors lies.
+
+    :param output: index of the output.
+    :param channels: length of the output's axis of channels.
+    :param first: channel of the field.
+    :param size: channels of the field.
+    :param last: the channels are the output's last axis, not the one after the batch.
+    :param batched: the output has an axis for the batch.
+    """
+
+    output: int
+    channels: int
+    first: int
+    size: int
+    last: bool
+    batched: bool = True
+
+    def read(self, outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return (anchors, size), a view of the outputs of one image."""
+        array = outputs[self.output]
+        end = self.first + self.size
+        if self.last:
+            return array.reshape(-1, self.channels)[:, self.first:end]
+        return array.reshape(self.channels, -1)[self.first:end].T
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """
+    Some anchors whose fields can be looked at together.
+
+    :param anchors: (n,) their numbers, rising.
+    :param parts: where each field of theirs lies.
+    """
+
+    anchors: NDArray[np.int64]
+    parts: Mapping[str, Part]
+
+    def read(self, outputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Return each field of the anchors, (n, size): views of the outputs of one image."""
+        return {name: part.read(outputs) for name, part in self.parts.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """
+    The blocks of a network's outputs.
+
+    :param levels: of the pyramid.
+    :param blocks: which hold each anchor once.
+    """
+
+    levels: tuple[Level, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def size(self) -> int:
+        """How many anchors there are."""
+        return sum(level.size for level in self.levels)
+
+    def mirror(self) -> NDArray[np.int64]:
+        """Return (size,): for each anchor, the one at its place in a mirrored image."""
+        places, start = [], 0
+        for level in self.levels:
+            numbers = np.arange(start, start + level.size).reshape(
+                level.rows, level.columns, level.anchors)
+            places.append(numbers[:, ::-1].reshape(-1))
+            start += level.size
+        return np.concatenate(places)
+
+
+def levels_of(
+        fed: InputSpec, strides: Sequence[float], anchors: Sequence[int] | None = None
+        ) -> tuple[Level, ...]:
+    """
+    Return the levels that an input makes.
+
+    :param strides: network pixels a cell; cells that the input covers in part count.
+    :param anchors: at a cell, for each level; 1 without.
+    """
+    # A stride such as 320 / 3 must not make a fourth cell of a rounding error.
+    return tuple(
+        Level(math.ceil(fed.height / stride - 1e-6), math.ceil(fed.width / stride - 1e-6), number)
+        for stride, number in zip(strides, anchors or [1] * len(strides), strict=True))
+
+
+def centres(
+        levels: Sequence[Level], strides: Sequence[tuple[float, float]], offset: float = 0.5
+        ) -> NDArray[np.float32]:
+    """
+    Return the point of each anchor, (anchors, 2) x and y in network pixels.
+
+    :param strides: across and down, network pixels a cell, for each level.
+    :param offset: of the point in its cell, from 0 to 1.
+    """
+    points = []
+    for level, (across, down) in zip(levels, strides, strict=True):
+        y, x = np.mgrid[:level.rows, :level.columns].astype(np.float64) + offset
+        cells = np.stack([x * across, y * down], -1).reshape(-1, 2)
+        points.append(np.repeat(cells, level.anchors, 0))
+    return np.concatenate(points).astype(np.float32)
+
+
+def find_layout(
+        fields: Mapping[str, int], levels: Sequence[Level], outputs: Sequence[OutputSpec],
+        order: Sequence[str] | None = None) -> Layout:
+    """
+    Find the fields of each anchor in a network's outputs.
+
+    :param fields: how many numbers an anchor has of each, in the order that is usual.
+    :param levels: of the pyramid.
+    :param outputs: of the card.
+    :param order: of the fields, where it is not the usual one.
+    :raises ValueError: the outputs are of none of the forms, or fit in several orders.
+    """
+    if order is not None and sorted(order) != sorted(fields):
+        raise ValueError(f'order is {", ".join(order)}; it must name {", ".join(fields)}, each '
+                         'once')
+    names = tuple(order or fields)
+    joined = _joined(fields, names, levels, outputs)
+    if joined is not None:
+        return Layout(tuple(levels), joined)
+    found: dict[tuple[int, ...], tuple[Block, ...]] = {}
+    for permuted in [names] if order else permutations(fields):
+        for key, blocks in _separate(fields, permuted, levels, outputs):
+            found[key] = blocks
+    if len(found) > 1:
+        raise ValueError(
+            f'the shapes of outputs {", ".join(repr(output.name) for output in outputs)} do not '
+            f'tell which is which; set order to what they are, of {", ".join(fields)}')
+    if not found:
+        raise ValueError(_misfit(fields, levels, outputs))
+    return Layout(tuple(levels), next(iter(found.values())))
+
+
+def _joined(fields: Mapping[str, int], names: Sequence[str], levels: Sequence[Level],
+            outputs: Sequence[OutputSpec]) -> tuple[Block, ...] | None:
+    """Return the blocks of outputs that hold all fields of an anchor together."""
+    width, first, parts = sum(fields.values()), 0, dict[str, int]()
+    for name in names:
+        parts[name] = first
+        first += fields[name]
+    if len(outputs) == 1:
+        rows = _rows(outputs[0], sum(level.size for level in levels), width)
+        if rows is not None:
+            return (_row_block(levels, {
+                name: Part(0, width, parts[name], fields[name], *rows) for name in names}),)
+    if len(outputs) != len(levels):
+        return None
+    blocks: list[Block] = []
+    for index, (start, level) in enumerate(_starts(levels)):
+        last = _map(outputs[index], level, width)
+        if last is None:
+            return None
+        blocks += _map_blocks(start, level, {
+            name: Part(index, width, parts[name], fields[name], last) for name in names})
+    return tuple(blocks)
+
+
+def _separate(fields: Mapping[str, int], names: Sequence[str], levels: Sequence[Level],
+              outputs: Sequence[OutputSpec]
+              ) -> Iterator[tuple[tuple[int, ...], tuple[Block, ...]]]:
+    """Yield the blocks of outputs that hold one field each, with what tells two ways apart."""
+    if len(outputs) == len(names):
+        total = sum(level.size for level in levels)
+        rows = [_rows(output, total, fields[name])
+                for output, name in zip(outputs, names, strict=True)]
+        if all(form is not None for form in rows):
+            yield tuple(names.index(name) for name in fields), (_row_block(levels, {
+                name: Part(index, fields[name], 0, fields[name], *form)
+                for index, (name, form) in enumerate(zip(names, rows, strict=True))
+                if form is not None}),)
+    if len(outputs) != len(names) * len(levels):
+        return
+    for by_level in (False, True):
+        places = {
+            (name, level): level * len(names) + field if by_level else field * len(levels) + level
+            for field, name in enumerate(names) for level in range(len(levels))}
+        lasts = {key: _map(outputs[index], levels[key[1]], fields[key[0]])
+                 for key, index in places.items()}
+        if any(last is None for last in lasts.values()):
+            continue
+        blocks: list[Block] = []
+        for number, (start, level) in enumerate(_starts(levels)):
+            blocks += _map_blocks(start, level, {
+                name: Part(places[name, number], fields[name], 0, fields[name],
+                           bool(lasts[name, number])) for name in names})
+        yield tuple(places[name, level] for name in fields for level in range(len(levels))), \
+            tuple(blocks)
+
+
+def _rows(output: OutputSpec, total: int, width: int) -> tuple[bool, bool] | None:
+    """Return whether the channels come last and whether there is a batch; None for no rows."""
+    shape = output.shape
+    batched = len(shape) == 3 and shape[0] == 1
+    plain = shape[1:] if batched else shape
+    if plain == (total, width):
+        return True, batched
+    if plain == (width, total):
+        return False, batched
+    # One number an anchor may have no axis of its own.
+    if width == 1 and shape in ((1, total), (total,)):
+        return True, len(shape) == 2
+    return None
+
+
+def _map(output: OutputSpec, level: Level, width: int) -> bool | None:
+    """Return whether the channels of a level's map come last; None if it is no such map."""
+    channels = level.anchors * width
+    if output.shape == (1, channels, level.rows, level.columns):
+        return False
+    if output.shape == (1, level.rows, level.columns, channels):
+        return True
+    return None
+
+
+def _starts(levels: Sequence[Level]) -> list[tuple[int, Level]]:
+    """Return each level with the number of its first anchor."""
+    starts = np.cumsum([0, *(level.size for level in levels)])
+    return [(int(start), level) for start, level in zip(starts, levels, strict=False)]
+
+
+def _row_block(levels: Sequence[Level], parts: Mapping[str, Part]) -> Block:
+    return Block(np.arange(sum(level.size for level in levels)), parts)
+
+
+def _map_blocks(start: int, level: Level, parts: Mapping[str, Part]) -> list[Block]:
+    """
+    Return a block for each anchor at the cells of a level.
+
+    :param start: number of the level's first anchor.
+    :param parts: as they would be with one anchor at a cell.
+    """
+    return [
+        Block(start + np.arange(anchor, level.size, level.anchors), {
+            name: replace(part, channels=level.anchors * part.channels,
+                          first=anchor * part.channels + part.first)
+            for name, part in parts.items()})
+        for anchor in range(level.anchors)]
+
+
+def _misfit(fields: Mapping[str, int], levels: Sequence[Level],
+            outputs: Sequence[OutputSpec]) -> str:
+    """Return why outputs do not fit, with what would."""
+    total, width = sum(level.size for level in levels), sum(fields.values())
+    numbers = ', '.join(f'{size} of {name}' for name, size in fields.items())
+    maps = ', '.join(str([1, level.anchors * width, level.rows, level.columns])
+                     for level in levels)
+    given = ', '.join(f'{output.name!r} {list(output.shape)}' for output in outputs)
+    return (f'outputs {given} do not hold {numbers} for {total} anchors; that would be '
+            f'{maps}, or {[1, total, width]}, or one output for each of '
+            f'{", ".join(fields)}')
