@@ -65,18 +65,22 @@ class Told:
 
     :param agrees: of the dense network with itself, by size; None for the mirrored frames.
     :param costs: of the plan, by size; a text is why there is none.
+    :param least: height below which the network fails.
     """
 
     size: tuple[int, int]
     agrees: dict[tuple[int, int] | None, float]
     costs: dict[tuple[int, int], float | str]
     network: str = 'dense'
+    least: int = 0
 
     @property
     def card(self) -> Card:
         return card_of(*self.size)
 
     def at(self, size: tuple[int, int]) -> 'Told':
+        if size[0] < self.least:
+            raise RuntimeError('a view of 10 is not 9\nand so on')
         return replace(self, size=size)
 
     def observe(self, images: Images, most: int) -> int:
@@ -107,7 +111,8 @@ def trying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sizes]:
         return (Detections(np.array([box], np.float32), np.ones(1, np.float32),
                            np.array([mirrored], np.int64)),)
 
-    def run(consistency: float, dense: list[float], costs: list[float | str]) -> Sizes:
+    def run(consistency: float, dense: list[float], costs: list[float | str],
+            least: int = 0) -> Sizes:
         agrees: dict[tuple[int, int] | None, float] = dict(zip(SIZES, dense, strict=False))
         agrees[None] = consistency
 
@@ -118,7 +123,8 @@ def trying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sizes]:
             return agrees[None if found[0].classes[0] else (side, side)]
 
         monkeypatch.setattr(input_size, 'agreement', agreement)
-        planner = Told(SIZES[0], agrees, dict(zip(SIZES, costs, strict=False)))
+        planner = Told(SIZES[0], agrees, dict(zip(SIZES, costs, strict=False)),
+                       least=least)
         images = np.zeros((8, 4, 4, 3), np.uint8)
         images[:, :, 2:] = 200
         return try_sizes(planner, images, images[:3], plan, until=1e6)
@@ -158,6 +164,14 @@ def test_the_budget_may_force_a_size_at_which_less_is_seen(trying):
     assert found.note() == (
         'the budget forced the input down to 256 x 256 pixels, where the dense network agrees '
         'with itself by 0.800 only')
+
+
+def test_a_network_that_was_made_for_one_size_keeps_it(trying):
+    found = trying(0.97, [1, 1, 1], [4.0, 1.0, 1.0], least=300)
+    assert [trial.size for trial in found.trials] == SIZES[:1]
+    assert found.best() == SIZES[0]
+    assert found.note() == ('the network cannot be fed at 288 x 288 pixels, so that no smaller '
+                            'input was tried: a view of 10 is not 9')
 
 
 def test_a_budget_that_no_size_meets_is_refused_with_the_last_reason(trying):

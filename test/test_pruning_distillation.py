@@ -233,6 +233,32 @@ def test_the_teacher_looks_once_at_each_view_and_its_mirror_image():
     assert teacher.calls == 2 * (32 + len(SELECT))
 
 
+def test_where_images_cannot_be_mirrored_there_is_one_look():
+    class Onesided(NanoDetHead):
+        mirrors = False
+
+        def mirrored(self, outputs):
+            raise AssertionError('cannot be mirrored')
+
+    student, teacher = networks()
+    distil(student, asked(teacher), FIT, SELECT, Onesided(1, 3), FED,
+           Settings(batch=4, views=16, steps=12))
+    assert teacher.calls == 16 + len(SELECT)
+
+
+def test_a_student_that_is_as_good_as_its_teacher_stays_so():
+    class Rounding(NanoDetHead):
+        def loss(self, student, teacher):
+            loss = super().loss(student, teacher)
+            return Loss(loss.total * 0, {'classes': -1e-7})
+
+    student, teacher = networks()
+    before = state_of(student)
+    distil(student, asked(teacher), FIT, SELECT, Rounding(1, 3), FED,
+           Settings(batch=4, views=8, steps=2))
+    assert same(before, state_of(student))
+
+
 def test_no_more_views_are_made_than_steps_can_take():
     student, teacher = networks()
     run(student, teacher, steps=2, views=1000)

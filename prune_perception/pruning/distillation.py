@@ -181,7 +181,8 @@ class _Training:
         settings, student = self._settings, self._student
         points = [self._first_point()]
         best, weights = points[0].select_loss, _copy_of(student)
-        peak = settings.learning_rate * min(1.0, best / FAR)
+        # An equal of the teacher has a loss of 0 but for rounding, which may be below.
+        peak = settings.learning_rate * min(1.0, max(best, 0.0) / FAR)
         optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
         batches = self._batches()
         begin, step, losses = self._elapsed(), 0, list[Loss]()
@@ -265,8 +266,10 @@ class _Training:
         Return what the teacher says of an image, and of it mirrored, in the mean.
 
         Two looks err less than one, and the student may come to see more than the teacher does
-        at a glance.
+        at a glance. Where the second cannot be turned back there is one.
         """
+        if not self._head.mirrors:
+            return self._teacher(image)
         mirrored = self._teacher(np.ascontiguousarray(image[:, :, ::-1]))
         return self._head.averaged(self._teacher(image), self._head.mirrored(mirrored))
 
@@ -282,7 +285,7 @@ class _Training:
 
     def _learn(self, chosen: Index, optimiser: torch.optim.Optimizer) -> Loss:
         images, answers = self._pool.images(chosen), self._pool.answers(chosen)
-        if self._rng.random() < 0.5:
+        if self._rng.random() < 0.5 and self._head.mirrors:
             images, answers = images[:, :, ::-1], list(self._head.mirrored(answers))
         self._student.train()
         optimiser.zero_grad()

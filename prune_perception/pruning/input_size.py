@@ -56,10 +56,12 @@ class Sizes:
     :param consistency: agreement of the dense network on mirrored frames with itself. Neither
         answer is better than the other: what agrees as well as this has lost nothing that the
         footage could show.
+    :param untried: why no further size was tried; empty if nothing stood against one.
     """
 
     consistency: float
     trials: tuple[Trial, ...]
+    untried: str = ''
 
     def best(self) -> tuple[int, int]:
         """
@@ -80,7 +82,7 @@ class Sizes:
                 return (f'the budget forced the input down to {trial.size[1]} x {trial.size[0]} '
                         'pixels, where the dense network agrees with itself by '
                         f'{trial.dense:.3f} only')
-        return ''
+        return self.untried
 
 
 def sizes_of(card: Card) -> list[tuple[int, int]]:
@@ -132,10 +134,16 @@ def try_sizes(
         detections_of(planner.network, planner.card, images[:, :, ::-1])))
     sizes = sizes_of(planner.card)
     trials: list[Trial] = []
+    untried = ''
     for number, size in enumerate(sizes):
         if progress:
             progress(number / len(sizes), f'{size[1]} x {size[0]} pixels')
-        smaller = planner.at(size)
+        try:
+            smaller = planner if size == planner.size else planner.at(size)
+        except Exception as error:  # whatever a network raises that was made for one size
+            untried = (f'the network cannot be fed at {size[1]} x {size[0]} pixels, so that '
+                       f'no smaller input was tried: {str(error).splitlines()[0]}')
+            break
         dense = 1.0 if size == planner.size else agreement(
             seen, detections_of(planner.network, smaller.card, images))
         if sees_less(dense, consistency) and any(
@@ -144,7 +152,7 @@ def try_sizes(
             break
         # If no larger size meets the budget: better a network that sees less than none.
         trials.append(_forecast(smaller, planner.size, dense, fit, plan, until))
-    return Sizes(consistency, tuple(trials))
+    return Sizes(consistency, tuple(trials), untried)
 
 
 def _forecast(

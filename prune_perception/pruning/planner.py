@@ -92,13 +92,15 @@ class Planner:
         Return the planner of the same network at another input size.
 
         :param size: height and width, pixels.
+        :raises HeadError: what the card says of the outputs does not hold at this size.
         """
         fed = replace(self.card.input, height=size[0], width=size[1])
         with torch.no_grad():
             outputs = self.network(example_input(fed))
-        return replace(self, card=replace(self.card, input=fed, outputs=tuple(
+        card = replace(self.card, input=fed, outputs=tuple(
             OutputSpec(spec.name, tuple(output.shape))
-            for spec, output in zip(self.card.outputs, outputs, strict=True))))
+            for spec, output in zip(self.card.outputs, outputs, strict=True)))
+        return replace(self, card=card, head=head_of(card))
 
     def observe(self, images: Images, most: int = FIT_IMAGES,
                 progress: Callable[[float], None] | None = None) -> Observation:

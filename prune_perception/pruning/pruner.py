@@ -37,6 +37,7 @@ from prune_perception.pruning.certify import certify
 from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
 from prune_perception.pruning.footage import Footage, Images, read_footage, resized
 from prune_perception.pruning.forecast import predict
+from prune_perception.pruning.heads import HeadError
 from prune_perception.pruning.input_size import reason_for_one_size, Sizes, try_sizes
 from prune_perception.pruning.latency import compare, engine_for, engine_of, Latency
 from prune_perception.pruning.latency_search import plan_for_latency
@@ -176,7 +177,8 @@ def prune(request: Request, progress: Progress | None = None) -> Outcome:
     Make a smaller detector.
 
     :raises FootageError: the recording cannot be used.
-    :raises HeadError: a class is not the bundle's, or its outputs are not known.
+    :raises HeadError: a class is not the bundle's, or its outputs are not known or cannot be
+        distilled.
     :raises GroupError: the network cannot be traced, or overwrites what its gradients need.
     :raises PlanError: the budget cannot be met, or nothing would be gained.
     :raises AgreementError: the dense network sees nothing in the footage.
@@ -199,6 +201,9 @@ class _Job:
         self._full = planner_for(
             request.bundle, request.profile, bits=request.bits, classes=request.classes,
             method=request.method, seed=request.seed)
+        if request.distil and self._full.head.undistillable:
+            raise HeadError(
+                f'{self._full.head.undistillable}; they cannot be distilled: add --no-distill')
         with self._stage('read the footage') as tell:
             self._footage = read_footage(
                 request.data, request.bundle.card.input, request.topic,

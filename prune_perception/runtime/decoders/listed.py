@@ -76,6 +76,7 @@ class ListedDecoder:
             raise ValueError(f'labels must be {classes} numbers, one for each class, each once')
         if max(numbers) > _LARGEST_LABEL:
             raise ValueError(f'labels reach {max(numbers)}; {_LARGEST_LABEL} is the largest')
+        self.labels = numbers
         self._class_of = np.full(max(numbers) + 1, -1, np.int64)
         self._class_of[list(numbers)] = np.arange(classes)
 
