@@ -498,6 +498,11 @@ ROWS = (1, ANCHORS, 6)
      "the shapes of outputs 'output 0', 'output 1', 'output 2' do not tell which is which; set "
      'order to what they are, of classes, sizes, offsets'),
     ('decoded', [ROWS], {}, 'boxes is missing'),
+    # What would take the memory of the robot.
+    ('decoded', [(1, 1 << 40, 6)], {'boxes': 'xyxy'}, 'there would be 1099511627776 anchors'),
+    ('ssd', [ROWS], {'anchors': [[[8, 8]]], 'cells': [[1 << 20, 1 << 20]]},
+     'there would be 1099511627776 anchors; 4194304 are the most'),
+    ('yolox', [ROWS], {'columns': [0, 1], 'column_count': 1 << 40}, 'column_count is 10995116'),
     ('decoded', [ROWS], {'boxes': 'corners'}, "boxes is 'corners'; known are xyxy"),
     ('decoded', [ROWS], {'boxes': 'xyxy', 'strides': [8]}, 'for 32 anchors'),
     ('decoded', [(6,)], {'boxes': 'xyxy'}, "outputs 'output 0' [6] do not hold"),

@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402
 from prune_perception.bundle import DecoderSpec, NetworkSpec, OutputSpec  # noqa: E402
 from prune_perception.pruning.agreement import detections_of  # noqa: E402
 from prune_perception.pruning.heads import BOX_WEIGHT, head_of, HeadError  # noqa: E402
-from prune_perception.pruning.heads.dense import TOLERANCE  # noqa: E402
+from prune_perception.pruning.heads.dense import _read, TOLERANCE  # noqa: E402
 from prune_perception.runtime.decoders import decoder_of  # noqa: E402
 
 WIDTH = 64
@@ -112,6 +112,22 @@ def decoded(card, outputs, threshold=0.01):
     boxes, scores, classes = decoder_of(card)([output.numpy() for output in outputs], threshold)
     table = np.concatenate([classes[:, None], scores[:, None], boxes], 1)
     return table[np.lexsort(np.round(table, 3).T)]
+
+
+@pytest.mark.parametrize('kind', EVERY)
+def test_what_is_compared_is_what_the_decoder_finds(kind):
+    card, outputs = case(kind)
+    head, rows = head_of(card), []
+    for block, anchors in zip(head._blocks, head._anchors, strict=True):
+        fields = _read(block, outputs)
+        scores = head._probabilities(head._score_logits(fields))[0]
+        edges = head._edges(fields, anchors)[0]
+        rows += [[number, score.item(), *edges[anchor].tolist()]
+                 for anchor, given in enumerate(scores) for number, score in enumerate(given)]
+    found = decoded(card, outputs)
+    assert len(found) > 5
+    for row in found:  # of CenterNet's cells, the peaks
+        assert np.isclose(rows, row, rtol=1e-4, atol=1e-3).all(1).any()
 
 
 @pytest.mark.parametrize('kind', EVERY)
@@ -229,6 +245,17 @@ def test_opinions_are_averaged_as_probabilities_and_boxes_by_confidence():
     torch.testing.assert_close(average[..., 5:].sigmoid(), torch.full((1, ANCHORS, 3), 0.5))
     torch.testing.assert_close(average[..., :4], torch.full((1, ANCHORS, 4), 0.25),
                                atol=1e-3, rtol=0)
+
+
+def test_distributions_are_averaged_by_confidence_as_well():
+    card, outputs = case('yolo_dfl')
+    once, again = (torch.zeros_like(outputs[0]) for _ in range(2))
+    once[..., 12:], again[..., 12:] = math.log(3), -math.log(3)  # 3/4 and 1/4
+    once[..., 0] = math.log(8)  # the left side: 8/10 and twice 1/10, against 1/3 each
+    average, = head_of(card).averaged([once], [again])
+    left = average[0, 0, :3].softmax(0)
+    assert left.tolist() == pytest.approx(
+        [0.75 * 0.8 + 0.25 / 3, *[0.75 * 0.1 + 0.25 / 3] * 2], rel=1e-4)
 
 
 @pytest.mark.parametrize('kind', EVERY)
@@ -366,11 +393,10 @@ def test_anchors_that_do_not_mirror_onto_each_other(kind, changes):
         head.mirrored(outputs)
 
 
-def test_an_input_of_broken_cells_is_not_mirrored():
-    outputs = [torch.zeros(1, 2 * 4 + 1 * 2, 15)]
-    card = card_of('yolo_dfl', {'strides': STRIDES, 'bins': 3}, outputs)
-    head = head_of(replace(card, input=replace(card.input, width=50)))
-    assert not head.mirrors
+@pytest.mark.parametrize('kind', ['yolo_dfl', 'yolox', 'decoded'])
+def test_an_input_of_broken_cells_is_not_mirrored(kind):
+    card, _ = case(kind)
+    assert not head_of(replace(card, input=replace(card.input, width=50))).mirrors
 
 
 def test_outputs_without_a_batch_can_be_pruned_and_not_distilled():
@@ -466,6 +492,9 @@ class Predicting(nn.Module):
         rows = torch.cat(rows, 1)
         if self._form == 'counted':
             rows = rows.view(len(rows), -1, self._counts)
+        if self._form == 'entangled':  # a box is a little larger where there are classes
+            rows = torch.cat([rows[..., :4] + 0.1 * rows[..., 5:].mean(-1, keepdim=True),
+                              rows[..., 4:]], 2)
         if self._form == 'apart':
             return tuple(rows.split([size.out_channels for size in self.fields.values()], 2))
         if self._form == 'sigmoid':
@@ -524,7 +553,7 @@ def test_the_rows_of_other_classes_are_taken_out(kind, form):
 
 
 @pytest.mark.parametrize(('kind', 'form'), [
-    ('ssd', 'apart'), ('yolox', 'counted'), ('yolox', 'shared')])
+    ('ssd', 'apart'), ('yolox', 'counted'), ('yolox', 'shared'), ('yolox', 'entangled')])
 def test_where_rows_cannot_be_taken_out_the_card_says_which_columns_count(kind, form):
     module, card = predicting(kind, form)
     if form == 'shared':  # one row makes two classes
@@ -541,6 +570,16 @@ def test_where_rows_cannot_be_taken_out_the_card_says_which_columns_count(kind, 
     _, single = head_of(smaller).keep_classes(kept, smaller, ['cat'])
     assert single.decoder.settings['columns'] == [first + 2]
     assert_same_but_for_classes(module, card, kept, single, [2])
+
+
+def test_classes_that_compete_in_a_softmax_stay_in_it():
+    """Without a background, too: what one has won would go to the others."""
+    module, card = predicting('retinanet', 'rows')
+    card = replace(card, decoder=DecoderSpec('ssd', {
+        **SSD, 'scores': 'softmax', 'background': 'none'}))
+    kept, smaller = head_of(card).keep_classes(module, card, ['dog'])
+    assert kept is module and smaller.decoder.settings['columns'] == [1]
+    assert_same_but_for_classes(module, card, kept, smaller, [1])
 
 
 def test_columns_in_another_order_stay_in_it():

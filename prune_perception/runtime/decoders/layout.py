@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 
 from prune_perception.bundle import InputSpec, OutputSpec
 
+MOST_ANCHORS = 1 << 22
+"""A map of 2048 x 2048 cells: a card that claims more would only take the memory."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -166,6 +169,9 @@ def find_layout(
     if order is not None and sorted(order) != sorted(fields):
         raise ValueError(f'order is {", ".join(order)}; it must name {", ".join(fields)}, each '
                          'once')
+    total = sum(level.size for level in levels)
+    if total > MOST_ANCHORS:
+        raise ValueError(f'there would be {total} anchors; {MOST_ANCHORS} are the most')
     names = tuple(order or fields)
     joined = _joined(fields, names, levels, outputs)
     if joined is not None:

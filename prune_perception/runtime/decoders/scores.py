@@ -19,6 +19,7 @@ Index = NDArray[np.int64]
 Scores = NDArray[np.float32]
 
 _LEAST, _MOST = 1e-6, 1 - 1e-6
+_MOST_COLUMNS = 1 << 16
 
 
 class Columns:
@@ -40,6 +41,8 @@ class Columns:
             raise ValueError('columns and column_count belong together: set both or none')
         self.count = classes + (background != 'none') if column_count is None \
             else whole('column_count', column_count, 1)
+        if self.count > _MOST_COLUMNS:
+            raise ValueError(f'column_count is {self.count}; {_MOST_COLUMNS} are the most')
         self.background = {'none': None, 'first': 0, 'last': self.count - 1}[background]
         if columns is None:
             self.columns = np.delete(np.arange(self.count), self.background or 0) \

@@ -86,13 +86,15 @@ class SsdDecoder(DenseDecoder):
         self.grid = anchors is not None
         if self.grid:
             levels, across = _levels(fed, anchors, strides, cells)
-            self.anchors = grid_anchors(levels, across, anchors, number('offset', offset))
         else:
-            self.anchors = _given(anchor_boxes)
-            levels = (Level(1, len(self.anchors)),)
+            given = _given(anchor_boxes)
+            levels = (Level(1, len(given)),)
         layout = find_layout({'boxes': 4, CLASSES: which.count}, levels, outputs,
                              None if order is None else words('order', order))
         super().__init__(layout, which, scores, flag('nms', nms))
+        # Made when it is known that the outputs have as many.
+        self.anchors = grid_anchors(levels, across, anchors, number('offset', offset)) \
+            if self.grid else given
         self.variances = np.array(positives('variances', variances, 4), np.float32)
         self.places = _ORDERS[choice('deltas', deltas, tuple(_ORDERS))]
 
