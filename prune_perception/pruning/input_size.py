@@ -141,8 +141,9 @@ def try_sizes(
         try:
             smaller = planner if size == planner.size else planner.at(size)
         except Exception as error:  # whatever a network raises that was made for one size
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             untried = (f'the network cannot be fed at {size[1]} x {size[0]} pixels, so that '
-                       f'no smaller input was tried: {str(error).splitlines()[0]}')
+                       f'no smaller input was tried: {reason}')
             break
         dense = 1.0 if size == planner.size else agreement(
             seen, detections_of(planner.network, smaller.card, images))
