@@ -11,6 +11,8 @@ The model bundle: a folder with a detector, and what is known of it.
 ``model.onnx``            the network for running; takes the resized image as uint8 NHWC and
                           normalises it itself
 ``weights.safetensors``   the network for pruning further (may be absent)
+``structure.onnx``        for an imported network: its dense graph without weights, which the
+                          torch module is rebuilt of (absent for the others)
 ========================  ===================================================================
 
 Nothing in a bundle is code and nothing is unpickled. Reading checks every digest and refuses,
@@ -34,6 +36,7 @@ SCHEMA = 1
 CARD = 'model.yaml'
 GRAPH = 'model.onnx'
 WEIGHTS = 'weights.safetensors'
+STRUCTURE = 'structure.onnx'
 
 COLOUR_ORDERS = ('bgr', 'rgb')
 RESIZE_RULES = ('stretch', 'letterbox', 'centre_crop')

@@ -374,18 +374,6 @@ def outputs_of(module: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
     return [output] if isinstance(output, torch.Tensor) else list(output)
 
 
-def silence(module: nn.Module, group: ChannelGroup, channels: list[int]) -> None:
-    """Set all weights to 0 by which some channels of a group are taken."""
-    for tied in group.consumers:
-        layer: Any = module.get_submodule(tied.layer)
-        groups = getattr(layer, 'groups', 1)
-        inputs, outputs = layer.weight.shape[1], layer.weight.shape[0] // groups
-        with torch.no_grad():
-            for place in tied.positions[channels].ravel():
-                part = int(place) // inputs
-                layer.weight[part * outputs:(part + 1) * outputs, int(place) % inputs] = 0
-
-
 def repeat(module: nn.Module, group: ChannelGroup, source: int, target: int, factor: float
            ) -> None:
     """Make one channel of a group a multiple of another, wherever it is made."""

@@ -13,6 +13,7 @@ import small_networks as small  # noqa: E402
 from torch import nn  # noqa: E402
 
 from prune_perception.pruning.groups import ChannelGraph, GroupError  # noqa: E402
+from prune_perception.pruning.importing.trial import silence  # noqa: E402
 
 # Of each network: group -> (channels, unit, producers, consumers), where channels may go.
 TIES = {
@@ -137,7 +138,7 @@ def test_without_dead_channels_a_network_does_the_same(kind, seed):
     removed = random_removal(graph.groups, np.random.default_rng(seed))
     assert set(removed) == set(TIES[kind])
     for name, channels in removed.items():
-        small.silence(dense, graph.group(name), channels)
+        silence(dense, graph.group(name), channels)
     pruned = copy.deepcopy(dense)
     small.graph_of(pruned).remove(removed)
     for name, channels in removed.items():

@@ -16,6 +16,7 @@ from prune_perception.energy.counting import profile_module  # noqa: E402
 from prune_perception.energy.hardware import load_profile  # noqa: E402
 from prune_perception.pruning import METHODS  # noqa: E402
 from prune_perception.pruning.elimination import Consumer  # noqa: E402
+from prune_perception.pruning.importing.trial import silence  # noqa: E402
 from prune_perception.pruning.methods import create, Scored, units_of  # noqa: E402
 from prune_perception.pruning.observe import observe  # noqa: E402
 from prune_perception.pruning.plan import (  # noqa: E402
@@ -288,7 +289,7 @@ def test_the_group_with_the_least_error_for_the_energy_goes_first(name):
 def test_a_channel_that_no_one_needs_goes_first():
     module = small.made(small.Grouped)
     graph = small.graph_of(module)
-    small.silence(module, graph.group('grouped'), small.unit(graph.group('grouped'), 4))
+    silence(module, graph.group('grouped'), small.unit(graph.group('grouped'), 4))
     seen = observe(module, small.images(4), small.Logits(), places=64)
     for name in ('combined', 'energy', 'provable'):
         swept = sweep(module, graph.groups, width_energy(module),

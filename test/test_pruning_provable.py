@@ -25,6 +25,7 @@ from prune_perception.pruning.error_propagation import (  # noqa: E402
     propagate,
 )
 from prune_perception.pruning.groups import ChannelGraph  # noqa: E402
+from prune_perception.pruning.importing.trial import silence  # noqa: E402
 from prune_perception.pruning.observe import Observation, observe  # noqa: E402
 from prune_perception.pruning.plan import Plan  # noqa: E402
 from prune_perception.pruning.provable import bound_of, NOT_SHIPPED  # noqa: E402
@@ -315,7 +316,7 @@ def test_the_share_of_a_unit_is_that_of_all_its_inputs(kind):
         added = []
         for number in range(units):
             alone = small.made(kind)
-            small.silence(alone, group, small.unit(
+            silence(alone, group, small.unit(
                 group, *(other for other in range(units) if other != number)))
             other = alone.get_submodule(name)
             other.bias.data.zero_()

@@ -19,8 +19,8 @@ from prune_perception.frames.errors import RecordingError
 from prune_perception.runtime.engines import EngineError
 
 # In the order of use. Each module has NAME, HELP, add_arguments(parser) and run(arguments).
-VERBS = ('demo', 'convert', 'profile', 'meter', 'calibrate', 'forecast', 'prune', 'evaluate',
-         'potential')
+VERBS = ('demo', 'convert', 'import', 'profile', 'meter', 'calibrate', 'forecast', 'prune',
+         'evaluate', 'potential')
 
 # What says in its message all that a person needs; anything else is a fault of the program, and
 # its traceback helps to mend it.
@@ -59,7 +59,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _verb(name: str) -> ModuleType:
-    return importlib.import_module(f'prune_perception.cli.{name}')
+    # One verb is a word that Python keeps to itself.
+    file = {'import': 'import_network'}.get(name, name)
+    return importlib.import_module(f'prune_perception.cli.{file}')
 
 
 if __name__ == '__main__':

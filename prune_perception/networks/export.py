@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from prune_perception.bundle import Card, GRAPH, InputSpec, WEIGHTS
-from prune_perception.networks.registry import round_weights, weights_of
+from prune_perception.bundle import Card, GRAPH, InputSpec, STRUCTURE, WEIGHTS
+from prune_perception.networks.registry import round_weights, structure_of, weights_of
 
 if TYPE_CHECKING:
     import onnx
@@ -66,17 +66,19 @@ class Deployed(nn.Module):
 
 def bundle_files(module: nn.Module, card: Card) -> dict[str, bytes]:
     """
-    Return the files of a bundle that hold a network: the graph and the weights.
+    Return the files of a bundle that hold a network: the graph, the weights, maybe the structure.
 
-    Both are of the network rounded to float16, so that every engine runs the same one.
+    All are of the network rounded to float16, so that every engine runs the same one.
 
     :raises BundleError: the weights cannot be stored as float16.
     """
     module = copy.deepcopy(module).cpu().float().eval()
     round_weights(module)
-    return {
+    files = {
         GRAPH: export_graph(module, card.input, [output.name for output in card.outputs]),
         WEIGHTS: weights_of(module)}
+    structure = structure_of(module)
+    return files if structure is None else {**files, STRUCTURE: structure}
 
 
 def export_graph(module: nn.Module, fed: InputSpec, output_names: Sequence[str]) -> bytes:
@@ -102,6 +104,23 @@ def export_graph(module: nn.Module, fed: InputSpec, output_names: Sequence[str])
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def export_plain(module: nn.Module, size: tuple[int, int]) -> bytes:
+    """
+    Return a network as it is as an ONNX model: no normalisation in front, float32.
+
+    Raises whatever the exporter and the network raise.
+
+    :param size: height and width of its input, pixels.
+    """
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module, (torch.zeros(1, 3, *size),), dynamo=True, opset_version=OPSET,
+            external_data=False, verbose=False)
+    assert program is not None
+    data: bytes = program.model_proto.SerializeToString()
     return data
 
 

@@ -4,6 +4,7 @@
 """Networks by name: their dense structure, and the pruned one that a bundle's card describes."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -12,7 +13,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prune_perception.bundle import Bundle, BundleError, CARD, InputSpec, NetworkSpec, WEIGHTS
+from prune_perception.bundle import (
+    Bundle,
+    BundleError,
+    CARD,
+    InputSpec,
+    NetworkSpec,
+    STRUCTURE,
+    WEIGHTS,
+)
 from prune_perception.networks.nanodet import NanoDetG
 
 _constructors: dict[str, Callable[..., nn.Module]] = {}
@@ -48,7 +57,7 @@ def widths_of(module: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: _widths(layer) for name, layer in _layers(module).items()}
 
 
-def build(spec: NetworkSpec) -> nn.Module:
+def build(spec: NetworkSpec, structure: bytes | None = None) -> nn.Module:
     """
     Build a network's structure with the widths of a card.
 
@@ -56,13 +65,17 @@ def build(spec: NetworkSpec) -> nn.Module:
     that a network is described once, whichever way it is pruned. Resized weights are zero until
     others are loaded.
 
+    :param structure: the bundle's ``structure.onnx``, for a network that is described there.
     :raises BundleError: the network or a layer is unknown, missing or cannot have its widths.
     """
     if spec.name not in _constructors:
         raise BundleError(
             f'network {spec.name!r} is unknown; known are {", ".join(registered())}')
+    settings = dict(spec.settings)
+    if structure is not None:
+        settings['structure'] = structure
     try:
-        module = _constructors[spec.name](**spec.settings)
+        module = _constructors[spec.name](**settings)
     except (TypeError, ValueError) as error:
         raise BundleError(f'network {spec.name!r}: settings do not fit: {error}') from error
     layers = _layers(module)
@@ -104,7 +117,8 @@ def load_network(bundle: Bundle) -> nn.Module:
         # Without storage: nothing is initialised only to be replaced, and no pseudo-random
         # number is drawn from the caller's sequence.
         with torch.device('meta'):
-            module = build(spec).eval()
+            structure = (bundle.read_file(STRUCTURE) if STRUCTURE in bundle.card.files else None)
+            module = build(spec, structure).eval()
     except BundleError as error:
         raise BundleError(f'{card}: {error}') from error
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -122,6 +136,12 @@ def load_network(bundle: Bundle) -> nn.Module:
          for name, tensor in stored.items()}, assign=True)
     _check_flow(module, bundle)
     return module
+
+
+def structure_of(module: nn.Module) -> bytes | None:
+    """Return what a bundle keeps of a network that no constructor describes; None for others."""
+    structure = getattr(module, 'structure', None)
+    return structure if isinstance(structure, bytes) else None
 
 
 def round_weights(module: nn.Module) -> None:
@@ -179,12 +199,14 @@ def _resize(layer: nn.Module, outputs: int, inputs: int) -> None:
         layer.out_features, layer.in_features = outputs, inputs
     elif isinstance(layer, (_NormBase, nn.GroupNorm, nn.LayerNorm)):
         _resize_norm(layer, outputs, inputs)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = outputs
     else:
         raise ValueError(f'is a {type(layer).__name__}, which cannot be given other widths')
     weight = layer.get_parameter('weight')
     sizes = (outputs, inputs, *weight.shape[2:])[:weight.ndim]
     layer.register_parameter('weight', nn.Parameter(weight.new_zeros(sizes)))
-    if layer.bias is not None:
+    if getattr(layer, 'bias', None) is not None:
         layer.register_parameter('bias', nn.Parameter(weight.new_zeros(outputs)))
 
 
@@ -247,4 +269,11 @@ def _check_flow(module: nn.Module, bundle: Bundle) -> None:
             f'{[list(shape) for shape in found]}')
 
 
+def _imported(**settings: Any) -> nn.Module:
+    # onnx, which this imports, takes a part of a second that other networks need not wait for.
+    from prune_perception.networks.imported.network import OnnxNetwork
+    return OnnxNetwork(**settings)
+
+
 register('nanodet_g', NanoDetG)
+register('onnx', _imported)

@@ -95,7 +95,8 @@ class ChannelGraph:
     """
     The groups of a network, and the removal of channels from it.
 
-    :param module: traced once on ``example``; removal changes it in place.
+    :param module: traced once on ``example``; removal changes it in place. Its attribute
+        ``fixed_layers``, if it has one, says why the channels of some layers must stay.
     :param example: float32 (1, 3, height, width).
     :raises GroupError: the network cannot be traced.
     """
@@ -103,6 +104,7 @@ class ChannelGraph:
     def __init__(self, module: nn.Module, example: torch.Tensor) -> None:
         self._module = module
         self._names = {layer: name for name, layer in module.named_modules()}
+        self._said: Mapping[str, str] = getattr(module, 'fixed_layers', {})
         training = [part for part in module.modules() if part.training]
         # The tracer follows gradients, which a frozen parameter has none of.
         frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
@@ -195,7 +197,7 @@ class ChannelGraph:
         channels = self._graph.get_out_channels(layer)
         producers: dict[str, Tied] = {}
         consumers: dict[str, Tied] = {}
-        fixed, parts, transposed = [], [1], False
+        fixed, parts, transposed = [self._said.get(name, '')], [1], False
         for item in self._pruning_group(layer, list(range(channels))).items:
             target = item.dep.target.module
             if isinstance(target, nn.Parameter):
@@ -292,12 +294,13 @@ def _obstacle(node: Any) -> str:
         return 'a split of the network divides them'
     gradient = node.grad_fn
     sizes = getattr(gradient, '_saved_self_sym_sizes', ())
-    if 'Slice' in kind and len(sizes) in (3, 4):
+    if ('Slice' in kind or 'Select' in kind) and len(sizes) in (3, 4):
         # Of a picture's rows or columns it does not matter.
         whole = 0 if len(sizes) == 3 else 1
         if getattr(gradient, '_saved_dim', whole) == whole:
             return 'a slice takes some of them'
-    if ('Reshape' in kind or 'View' in kind) and len(sizes) not in (0, 2, 4):
+    # Of one dimension are the slopes of an activation, which torch reshapes by itself.
+    if ('Reshape' in kind or 'View' in kind) and len(sizes) not in (0, 1, 2, 4):
         return f'they pass a reshaping of {len(sizes)} dimensions'
     return ''
 

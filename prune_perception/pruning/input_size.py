@@ -110,6 +110,8 @@ def reason_for_one_size(card: Card, method: str, resize: bool = True) -> str:
         return 'because that was asked for'
     if method not in FORECASTING:
         return f'because method {method} forecasts no loss to compare sizes by'
+    if card.network is not None and card.network.settings.get('one_size'):
+        return 'because its graph holds numbers of this size alone'
     return '' if len(sizes_of(card)) > 1 else 'because no other fits the network'
 
 

@@ -1,0 +1,108 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Which channels of a network can be taken out, found by doing it.
+
+The dependency graph follows what operations it knows. Of a network that nobody here has seen, a
+unit of each group is taken out: the rest must compute what it did with these channels silenced in
+all layers that take them. Where it does not, the group is left dense.
+"""
+
+from collections.abc import Sequence
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_perception.pruning.groups import ChannelGraph, ChannelGroup, GroupError
+
+_TOLERANCE = 1e-3  # of the largest number in an output
+
+
+def find_fixed(module: nn.Module, example: torch.Tensor, seed: int = 0) -> dict[str, str]:
+    """
+    Return why the channels of some groups must stay, by the name of the group.
+
+    Groups that the dependency graph leaves dense by itself are not among them.
+
+    :param example: float32 (1, 3, height, width); noise takes its place.
+    :raises GroupError: the network cannot be traced.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(example.shape, generator=generator)
+    groups = [group for group in ChannelGraph(module, example).groups
+              if not group.fixed and group.channels > group.unit]
+    # A norm over several channels changes with them: its groups are tried by themselves, and
+    # need not compute the same.
+    mixed = [group for group in groups if _is_mixed(module, group)]
+    plain = [group for group in groups if group not in mixed]
+    fixed: dict[str, str] = {}
+    for part, exact in ((plain, True), (mixed, False)):
+        _search(module, image, part, exact, fixed)
+    return fixed
+
+
+def _search(module: nn.Module, image: torch.Tensor, groups: Sequence[ChannelGroup], exact: bool,
+            fixed: dict[str, str]) -> None:
+    """Note the groups that cannot lose a unit: all together first, then by halves."""
+    if not groups:
+        return
+    reason = _breaks(module, image, groups, exact)
+    if not reason:
+        return
+    if len(groups) == 1:
+        fixed[groups[0].name] = reason
+        return
+    half = len(groups) // 2
+    _search(module, image, groups[:half], exact, fixed)
+    _search(module, image, groups[half:], exact, fixed)
+
+
+def _breaks(module: nn.Module, image: torch.Tensor, groups: Sequence[ChannelGroup],
+            exact: bool) -> str:
+    """Return what goes wrong when each of some groups loses a unit; empty if nothing does."""
+    removed = {group.name: _unit(group) for group in groups}
+    silent = copy.deepcopy(module)
+    for group in groups:
+        silence(silent, group, removed[group.name])
+    narrower = copy.deepcopy(module)
+    with torch.no_grad():
+        expected = silent(image)
+        try:
+            ChannelGraph(narrower, image[:1]).remove(removed)
+            found = narrower(image)
+        except (GroupError, RuntimeError, IndexError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            return f'without some of them the network does not run ({first})'
+    for ours, theirs in zip(found, expected, strict=True):
+        if ours.shape != theirs.shape:
+            return 'without some of them an output has another shape'
+        if exact and not torch.isclose(
+                ours, theirs, rtol=0, atol=_TOLERANCE * float(theirs.abs().max())).all():
+            return 'without some of them others are computed otherwise'
+    return ''
+
+
+def _unit(group: ChannelGroup) -> list[int]:
+    """Return the channels of the second unit: the first and last are where ends are met."""
+    step = group.channels // group.unit
+    return [part * step + min(1, step - 1) for part in range(group.unit)]
+
+
+def silence(module: nn.Module, group: ChannelGroup, channels: Sequence[int]) -> None:
+    """Set all weights to 0 by which some channels of a group are taken, in place."""
+    for tied in group.consumers:
+        layer: Any = module.get_submodule(tied.layer)
+        inputs, outputs = layer.weight.shape[1], layer.weight.shape[0] // getattr(
+            layer, 'groups', 1)
+        with torch.no_grad():
+            for place in tied.positions[list(channels)].ravel():
+                part = int(place) // inputs
+                layer.weight[part * outputs:(part + 1) * outputs, int(place) % inputs] = 0
+
+
+def _is_mixed(module: nn.Module, group: ChannelGroup) -> bool:
+    return any(isinstance(module.get_submodule(tied.layer), (nn.GroupNorm, nn.LayerNorm))
+               for tied in group.producers)
