@@ -203,6 +203,8 @@ def test_trying_finds_what_the_graph_does_not() -> None:
 @pytest.mark.parametrize('kind', (*foreign.DETECTORS, foreign.Shuffled),
                          ids=lambda kind: kind.__name__)
 def test_other_operator_sets(kind: type[nn.Module], opset: int) -> None:
+    if kind is foreign.Shuffled and opset < 13:
+        pytest.skip('the exporter cannot')
     module = foreign.made(kind)
     graph = parse_onnx(foreign.exported(module, opset=opset), Path('a.onnx')).graph
     graph.image_shape = (1, 3, foreign.HEIGHT, foreign.WIDTH)

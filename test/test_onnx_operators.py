@@ -140,6 +140,10 @@ PLAIN: dict[str, Part] = {
     'Resize linear': ('Resize', [None, np.array([1, 1, 2, 2], np.float32)], {'mode': 'linear'}),
     'Resize to a size': ('Resize', [None, None, integers(1, 6, 12, 13)], {
         'mode': 'linear', 'coordinate_transformation_mode': 'pytorch_half_pixel'}),
+    'Resize of axes': ('Resize', [None, None, integers(16, 20)], {
+        'axes': [2, 3], 'mode': 'linear'}),
+    'Resize of axes by factors': ('Resize', [None, np.array([2, 2], np.float32)], {
+        'axes': [2, 3]}),
     'Resize corners': ('Resize', [None, None, integers(1, 6, 16, 20)], {
         'mode': 'linear', 'coordinate_transformation_mode': 'align_corners'}),
     'Resize linear from the corner': ('Resize', [None, None, integers(1, 6, 16, 30)], {

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Nothing of an ONNX file or a checkpoint is run as code.')
     parser.add_argument(
         'source', metavar='SOURCE',
-        help='an ONNX file, or module:function, which takes nothing and returns a torch module')
+        help='an ONNX file, the .json of a TensorFlow.js graph, or module:function, which takes '
+        'nothing and returns a torch module')
     parser.add_argument(
         '--checkpoint', type=Path, metavar='FILE',
         help='of module:function: its state dict, as safetensors or as torch saves it')

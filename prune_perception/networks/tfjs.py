@@ -65,7 +65,7 @@ def read_convolutions(model: Path) -> tuple[Convolution, ...]:
     except (KeyError, TypeError) as error:
         raise GraphModelError(
             f'{model}: not a TensorFlow.js graph model: {error} is missing') from error
-    weights = _read_weights(model, manifest)
+    weights = read_weights(model, manifest)
     names = [name for name, node in nodes.items() if node['op'] == 'Conv2D']
     if not names:
         raise GraphModelError(f'{model}: has no convolution')
@@ -93,7 +93,13 @@ def _convolution(
         f'{model}: {name} is not followed by the addition of {kernel.shape[3]} biases')
 
 
-def _read_weights(model: Path, manifest: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+def read_weights(model: Path, manifest: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """
+    Return the weights that a manifest lists, by their names.
+
+    :param model: the JSON file, in whose folder the files of the manifest lie.
+    :raises GraphModelError: the file, and what is wrong with it.
+    """
     weights = {}
     for group in manifest:
         try:

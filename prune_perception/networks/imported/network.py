@@ -55,7 +55,8 @@ def trace(graph: Graph) -> Traced:
     if strange:
         raise BundleError(f'operators that cannot be converted: {strange}')
     values: dict[str, Tensor] = {
-        name: torch.from_numpy(value) for name, value in graph.constants.items()}
+        name: torch.from_numpy(value if value.flags.writeable else value.copy())
+        for name, value in graph.constants.items()}
     values |= {name: torch.empty(shape, device='meta')
                for name, shape in graph.weights.items()}
     values[graph.image] = torch.empty(graph.image_shape, device='meta')

@@ -361,8 +361,11 @@ def _resize(given: Given) -> Step:
         raise given.unsupported(f'of {len(shape)} dimensions')
     scales = given.numbers('scales', 2 if given.node.op == 'Resize' and given.opset > 10 else 1)
     sizes = given.numbers(None, 3) if given.node.op == 'Resize' and given.opset > 10 else None
-    if given.attribute('axes'):
-        raise given.unsupported('of named axes')
+    if given.attribute('axes') == [2, 3]:
+        scales, sizes = ([*front, *values] if values else values for front, values in (
+            ([1, 1], scales), (shape[:2], sizes)))
+    elif given.attribute('axes'):
+        raise given.unsupported(f'of axes {given.attribute("axes")}')
     if given.attribute('keep_aspect_ratio_policy', 'stretch') != 'stretch':
         raise given.unsupported('that keeps the ratio')
     if sizes:

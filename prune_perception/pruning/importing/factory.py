@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 import importlib
 from pathlib import Path
-import pickle
 import sys
 from typing import Any
 import warnings
@@ -85,11 +84,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of what the file is not, to torch's developers
             value = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BundleError(
-            f'{path}: holds more than tensors, which could be code, and none of it was run; '
-            f'save its state_dict() alone, best as safetensors ({_refused(error)})') from error
     except Exception as error:  # a torn archive raises what it likes
+        if type(error).__name__ == 'UnpicklingError':
+            raise BundleError(
+                f'{path}: holds more than tensors, which could be code, and none of it was run; '
+                f'save its state_dict() alone, best as safetensors ({_refused(error)})'
+                ) from error
         raise BundleError(f'{path}: not a checkpoint of torch: {_short(error)}') from error
     return _state_of(value, path)
 

@@ -36,6 +36,7 @@ from prune_perception.networks.imported.onnx_file import (
     write_onnx,
 )
 from prune_perception.networks.imported.rebuild import rebuild
+from prune_perception.networks.imported.tensorflow_js import read_graph_model
 from prune_perception.networks.registry import example_input, round_weights, spec_of
 from prune_perception.pruning.footage import tensor_of
 from prune_perception.pruning.groups import ChannelGraph, GroupError
@@ -169,7 +170,8 @@ class _Job:
             if request.checkpoint is not None:
                 raise BundleError('--checkpoint belongs to module:function; an ONNX file has its '
                                   'weights')
-            return read_onnx(Path(request.source))
+            path = Path(request.source)
+            return read_graph_model(path) if path.suffix == '.json' else read_onnx(path)
         if request.wanted.size is None:
             raise BundleError(f'{request.source}: say the size of its input: --input '
                               'WIDTHxHEIGHT')

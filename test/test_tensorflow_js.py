@@ -1,0 +1,159 @@
+# Copyright 2026 the prune_perception authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Graphs of TensorFlow.js: what they compute, and those that are refused."""
+
+import base64
+from collections.abc import Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('onnx')
+
+from torch.nn import functional  # noqa: E402
+
+from prune_perception.bundle import BundleError  # noqa: E402
+from prune_perception.networks.imported.rebuild import rebuild  # noqa: E402
+from prune_perception.networks.imported.tensorflow_js import read_graph_model  # noqa: E402
+
+HEIGHT, WIDTH = 8, 6
+RANDOM = np.random.default_rng(0)
+KERNEL = RANDOM.normal(size=(3, 3, 3, 4)).astype(np.float16)
+BIAS = RANDOM.normal(size=4).astype(np.float32)
+DEPTHWISE = RANDOM.normal(size=(3, 3, 4, 1)).astype(np.float32)
+FACTORS = RANDOM.normal(size=4).astype(np.float32)
+
+
+def text(value: str) -> dict[str, Any]:
+    return {'s': base64.b64encode(value.encode()).decode()}
+
+
+def listed(*values: int) -> dict[str, Any]:
+    return {'list': {'i': [str(value) for value in values]}}
+
+
+def node(name: str, op: str, inputs: Sequence[str] = (), **attributes: Any) -> dict[str, Any]:
+    return {'name': name, 'op': op, 'input': list(inputs), 'attr': attributes}
+
+
+def write(folder: Path, nodes: Sequence[dict[str, Any]], weights: dict[str, NDArray[Any]],
+          paths: Sequence[str] = ('model.bin',)) -> Path:
+    """Write a model; nodes for its constants are added."""
+    entries, data = [], b''
+    for name, value in weights.items():
+        entry: dict[str, Any] = {'name': name, 'shape': list(value.shape), 'dtype': 'float32'}
+        if value.dtype == np.float16:
+            entry['quantization'] = {'dtype': 'float16'}
+        elif value.dtype == np.int32:
+            entry['dtype'] = 'int32'
+        entries.append(entry)
+        data += value.tobytes()
+    (folder / 'model.bin').write_bytes(data)
+    shape = {'shape': {'dim': [{'size': str(side)} for side in (1, HEIGHT, WIDTH, 3)]}}
+    path = folder / 'model.json'
+    path.write_text(json.dumps({
+        'modelTopology': {'node': [
+            *nodes, node('image', 'Placeholder', shape=shape),
+            *(node(name, 'Const') for name in weights)]},
+        'weightsManifest': [{'paths': list(paths), 'weights': entries}]}))
+    return path
+
+
+def integers(*values: int) -> NDArray[np.int32]:
+    return np.array(values, np.int32)
+
+
+NODES = [
+    # Not in the order of computing.
+    node('joined', 'ConcatV2', ['scaled', 'gated', 'axis']),
+    node('conv', '_FusedConv2D', ['image', 'kernel', 'bias'], strides=listed(1, 2, 2, 1),
+         padding=text('SAME'), dilations=listed(1, 1, 1, 1),
+         fused_ops={'list': {'s': [text('BiasAdd')['s'], text('Relu6')['s']]}}),
+    node('depthwise', 'DepthwiseConv2dNative', ['conv', 'depth kernel'],
+         strides=listed(1, 1, 1, 1), padding=text('VALID'), dilations=listed(1, 1, 1, 1)),
+    node('scaled', 'Mul', ['conv', 'factors']),
+    node('mean', 'Mean', ['depthwise', 'axes'], keep_dims={'b': True}),
+    node('gated', 'Mul', ['conv', 'mean:0']),
+    node('larger', 'ResizeBilinear', ['joined', 'size'], align_corners={'b': False},
+         half_pixel_centers={'b': False}),
+    node('result', 'Sigmoid', ['larger'])]
+WEIGHTS: dict[str, NDArray[Any]] = {
+    'kernel': KERNEL, 'bias': BIAS, 'depth kernel': DEPTHWISE, 'factors': FACTORS,
+    'axes': integers(1, 2), 'axis': np.array(3, np.int32), 'size': integers(8, 6)}
+
+
+def test_computes_what_tensorflow_does(tmp_path: Path) -> None:
+    file = read_graph_model(write(tmp_path, NODES, WEIGHTS))
+    assert [output.name for output in file.outputs] == ['result']
+    assert file.inputs[0].sizes == (1, 3, HEIGHT, WIDTH)
+    file.graph.image_shape = (1, 3, HEIGHT, WIDTH)
+    module = rebuild(file.graph)
+    image = torch.from_numpy(RANDOM.normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32))
+    with torch.no_grad():
+        found, = module(image)
+
+    # SAME with stride 2: what is missing is at the bottom and at the right.
+    conv = functional.conv2d(
+        functional.pad(image, (0, 1, 0, 1)), torch.from_numpy(
+            KERNEL.astype(np.float32).transpose(3, 2, 0, 1).copy()),
+        torch.from_numpy(BIAS), 2).clamp(0, 6)
+    depthwise = functional.conv2d(conv, torch.from_numpy(
+        DEPTHWISE.transpose(2, 3, 0, 1).copy()), groups=4)
+    joined = torch.cat((conv * torch.from_numpy(FACTORS).view(1, 4, 1, 1),
+                        conv * depthwise.mean((2, 3), True)), 1).numpy()
+    # Place i of the larger map is place i / 2 of the smaller; where there is none, the last.
+    down, across = np.minimum(np.arange(8) / 2, 3), np.minimum(np.arange(6) / 2, 2)
+    rows, columns = np.floor(down).astype(int), np.floor(across).astype(int)
+    below, right = np.minimum(rows + 1, 3), np.minimum(columns + 1, 2)
+    v, u = (down - rows)[:, None], (across - columns)[None]
+
+    def at(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
+        return joined[:, :, row][:, :, :, column]
+
+    larger = ((1 - v) * ((1 - u) * at(rows, columns) + u * at(rows, right))
+              + v * ((1 - u) * at(below, columns) + u * at(below, right)))
+    np.testing.assert_allclose(found.numpy(), 1 / (1 + np.exp(-larger)), atol=1e-5)
+
+
+@pytest.mark.parametrize(('nodes', 'reason'), [
+    ([node('a', 'Relu', ['b']), node('b', 'Relu', ['a'])], 'nodes take each other in a circle: '),
+    ([node('a', 'Relu', ['nothing'])], 'not a TensorFlow.js graph model: KeyError'),
+    ([node('a', 'Conv2D', ['image', 'image'], strides=listed(1, 1, 1, 1))],
+     "'image' is computed; it must be a constant"),
+    ([node('a', 'Mean', ['image', 'axes'])], "node 'a' takes axes away")])
+def test_graphs_that_are_refused(nodes: list[dict[str, Any]], reason: str, tmp_path: Path
+                                 ) -> None:
+    path = write(tmp_path, nodes, WEIGHTS)
+    with pytest.raises(BundleError, match=reason) as caught:
+        read_graph_model(path)
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['../model.bin', '/etc/hostname'])
+def test_weights_elsewhere_are_not_read(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, NODES, WEIGHTS, [name])
+    with pytest.raises(BundleError, match='outside the folder of the model'):
+        read_graph_model(path)
+
+
+@pytest.mark.parametrize('content', ['', '5', '{}', '[' * 100_000, '{"modelTopology": 5}'])
+def test_no_graph_models(content: str, tmp_path: Path) -> None:
+    path = tmp_path / 'model.json'
+    path.write_text(content)
+    with pytest.raises(BundleError, match=str(path)):
+        read_graph_model(path)
+
+
+def test_an_operator_that_is_unknown_is_named(tmp_path: Path) -> None:
+    nodes = [*NODES, node('best', 'TopKV2', ['result', 'axis']),
+             node('places', 'Relu', ['best:1'])]
+    file = read_graph_model(write(tmp_path, nodes, WEIGHTS))
+    file.graph.image_shape = (1, 3, HEIGHT, WIDTH)
+    with pytest.raises(BundleError, match='cannot be converted: tensorflow.TopKV2'):
+        rebuild(file.graph)
