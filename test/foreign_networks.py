@@ -208,6 +208,26 @@ class DividedStages(nn.Module):
                      zip(self.classes, self.boxes, (fine, coarse), strict=True))
 
 
+class GatedConcatenation(nn.Module):
+    """Depthwise convolutions and a gate over two layers side by side (as in CenterNet heads)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = conv_norm(3, 16, 3, 4, activation=nn.ReLU())
+        self.right = conv_norm(3, 8, 3, 4)
+        self.gate = SqueezeExcite(24)
+        self.depthwise = nn.Conv2d(24, 24, 5, 2, 2, groups=24, bias=False)
+        self.norm = nn.BatchNorm2d(24)
+        self.fine = nn.Conv2d(24, OUTPUTS, 1)
+        self.down = conv_norm(24, 24, 3, 2, 24)
+        self.coarse = nn.Conv2d(24, OUTPUTS, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = functional.silu(torch.cat((self.left(x), self.right(x)), 1))
+        x = torch.relu(self.norm(self.depthwise(self.gate(x))))
+        return self.fine(x), self.coarse(torch.relu(self.down(x)))
+
+
 class Shuffled(nn.Module):
     """Channels that change places between groups, and a gate by the mean over channels."""
 
@@ -241,7 +261,8 @@ class ChannelsLast(nn.Module):
         return self.inner(x.permute(0, 3, 1, 2))
 
 
-DETECTORS = (ResidualPyramid, InvertedResiduals, DenseGroups, GroupNormHeads, DividedStages)
+DETECTORS = (ResidualPyramid, InvertedResiduals, DenseGroups, GroupNormHeads, DividedStages,
+             GatedConcatenation)
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:

@@ -49,7 +49,7 @@ def simplify(graph: Graph) -> tuple[Graph, dict[str, Array]]:
         graph.sweep()
     while _fold(graph, shapes):
         graph.sweep()
-    _normalise_before_concatenations(graph, shapes)
+    _part_concatenations(graph, shapes)
     graph.sweep()
     _join_slices(graph, shapes)
     _divide_before_splits(graph, shapes)
@@ -315,44 +315,105 @@ def _base(name: str) -> str:
     return re.sub(r'(\.\d+)+$', '', name)
 
 
-def _normalise_before_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
+def _part_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
     """
-    Put a normalisation of its own behind each part of a concatenation, instead of one behind all.
+    Let what works on each channel by itself work on the parts of a concatenation.
 
-    A norm over the channels of several layers would tie them to their places in it.
+    A norm or a depthwise convolution over the channels of several layers would tie them to their
+    places in it; with one for each part it is tied to one layer.
     """
-    for node in list(graph.nodes):
-        if node.op != 'BatchNormalization' or not all(
-                name in graph.constants for name in node.inputs[1:]):
-            continue
-        parts = _parts_of(graph, node.inputs[0])
-        if not 1 < len(parts) <= _MOST_PARTS or len(shapes[node.inputs[0]]) != 4:
-            continue
-        ends = np.cumsum([shapes[part][1] for part in parts])
-        made = []
-        for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
-            own = slice(int(end) - shapes[part][1], int(end))
-            values = [_insert(graph, f'{_path(node.inputs[1], node)}.part{number}.{kind}',
-                              graph.constants[name][own]) for kind, name in zip(
-                _PARAMETERS[node.op], node.inputs[1:], strict=True)]
-            made.append(Node(node.op, f'{node.name}.part{number}', [part, *values],
-                             [graph.fresh(f'{node.outputs[0]}.part{number}')],
-                             dict(node.attributes)))
-            shapes[made[-1].outputs[0]] = shapes[part]
-        position = graph.nodes.index(node)
-        graph.nodes[position:position + 1] = [*made, Node(
-            'Concat', f'{node.name}.joined', [item.outputs[0] for item in made],
-            list(node.outputs), {'axis': 1})]
-        while _fold(graph, shapes):
+    changed = True
+    while changed:
+        changed = False
+        makers = graph.makers()
+        for node in list(graph.nodes):
+            if not _is_useful(graph, node, shapes):
+                continue
+            sides = [_parts_of(graph, name, makers) for name in _maps_of(node)]
+            sizes = [shapes[part][1] for part in sides[0]]
+            if 1 < len(sides[0]) <= _MOST_PARTS:
+                changed = _part(graph, node, sides, sizes, shapes)
+            if changed:
+                break
+        while changed and _fold(graph, shapes):
             pass
 
 
-def _parts_of(graph: Graph, name: str) -> list[str]:
+def _maps_of(node: Node) -> list[str]:
+    """Return the inputs of a node that are no weights; what is a concatenation first."""
+    return node.inputs if node.op == 'Mul' else node.inputs[:1]
+
+
+def _is_single(node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Return whether a node has weights for each channel, and none between channels."""
+    shape = shapes.get(node.inputs[0], ()) if node.inputs else ()
+    if node.op == 'Conv':
+        return len(shape) == 4 and node.attributes.get('group', 1) == shape[1] > 1 and (
+            shapes[node.outputs[0]][1] == shape[1])
+    return node.op == 'BatchNormalization' and len(shape) == 4
+
+
+def _is_useful(graph: Graph, node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Return whether a node is such a layer, or is on the way to one."""
+    if _is_single(node, shapes):
+        return all(name in graph.constants for name in node.inputs[1:] if name)
+    if node.op not in (*_ELEMENTWISE, 'Mul') or node.outputs[0] in graph.outputs or len(
+            shapes.get(node.outputs[0], ())) != 4:
+        return False
+    return any(_is_useful(graph, user, shapes) for user in graph.nodes
+               if node.outputs[0] in user.inputs)
+
+
+def _part(graph: Graph, node: Node, sides: list[list[str]], sizes: list[int],
+          shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Put a node for each part in the place of one; return whether that could be done."""
+    made: list[Node] = []
+    ends = np.cumsum(sizes)
+    if node.op == 'Mul':
+        other = node.inputs[1]
+        if len(sides[1]) == 1:  # a gate: each part takes its own channels of it
+            if (other in graph.constants or len(shapes[other]) != 4
+                    or shapes[other][1] != ends[-1]):
+                return False
+            gates = [graph.fresh(f'{other}.part{number}') for number in range(len(sizes))]
+            made.append(Node('Split', f'{node.name}.gates', [
+                other, _insert(graph, 'sizes', np.array(sizes, np.int64))], gates, {'axis': 1}))
+            for gate, size in zip(gates, sizes, strict=True):
+                shapes[gate] = (1, size, *shapes[other][2:])
+            sides = [sides[0], gates]
+        elif [shapes[part][1] for part in sides[1]] != sizes:
+            return False
+    joined = []
+    for number, (parts, end) in enumerate(zip(zip(*sides, strict=True), ends, strict=True)):
+        own = slice(int(end) - sizes[number], int(end))
+        values: list[str] = []
+        if _is_single(node, shapes):
+            stem = f'{_path(node.inputs[1], node)}.part{number}'
+            values = [_insert(graph, f'{stem}.{kind}', graph.constants[name][own])
+                      for kind, name in zip(_PARAMETERS[node.op], node.inputs[1:], strict=False)
+                      if name]
+        elif node.op != 'Mul':
+            values = node.inputs[1:]
+        attributes = dict(node.attributes)
+        if node.op == 'Conv':
+            attributes['group'] = sizes[number]
+        joined.append(graph.fresh(f'{node.outputs[0]}.part{number}'))
+        shapes[joined[-1]] = (1, sizes[number], *shapes[node.outputs[0]][2:])
+        made.append(Node(node.op, f'{node.name}.part{number}', [*parts, *values], [joined[-1]],
+                         attributes))
+    position = graph.nodes.index(node)
+    graph.nodes[position:position + 1] = [*made, Node(
+        'Concat', f'{node.name}.joined', joined, list(node.outputs), {'axis': 1})]
+    graph.sweep()
+    return True
+
+
+def _parts_of(graph: Graph, name: str, makers: dict[str, Node]) -> list[str]:
     """Return the values that a value is the concatenation of, by their channels."""
-    maker = graph.makers().get(name)
+    maker = makers.get(name)
     if maker is None or maker.op != 'Concat' or maker.attributes.get('axis') not in (1, -3):
         return [name]
-    return [part for source in maker.inputs for part in _parts_of(graph, source)]
+    return [part for source in maker.inputs for part in _parts_of(graph, source, makers)]
 
 
 def _join_slices(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
