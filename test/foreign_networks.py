@@ -224,7 +224,8 @@ class GatedConcatenation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = functional.silu(torch.cat((self.left(x), self.right(x)), 1))
-        x = torch.relu(self.norm(self.depthwise(self.gate(x))))
+        # As files from TensorFlow write it: a number first.
+        x = torch.relu(self.norm(self.depthwise(0.5 * torch.sigmoid(self.gate(x)))))
         return self.fine(x), self.coarse(torch.relu(self.down(x)))
 
 

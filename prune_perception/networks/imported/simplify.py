@@ -329,7 +329,10 @@ def _part_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> No
         for node in list(graph.nodes):
             if not _is_useful(graph, node, shapes):
                 continue
-            sides = [_parts_of(graph, name, makers) for name in _maps_of(node)]
+            sides = [_parts_of(graph, name, makers)
+                     for name in node.inputs[:2 if node.op == 'Mul' else 1]
+                     if name not in graph.constants]
+            sides.sort(key=len, reverse=True)  # what is a concatenation first, its gate after it
             sizes = [shapes[part][1] for part in sides[0]]
             if 1 < len(sides[0]) <= _MOST_PARTS:
                 changed = _part(graph, node, sides, sizes, shapes)
@@ -337,11 +340,6 @@ def _part_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> No
                 break
         while changed and _fold(graph, shapes):
             pass
-
-
-def _maps_of(node: Node) -> list[str]:
-    """Return the inputs of a node that are no weights; what is a concatenation first."""
-    return node.inputs if node.op == 'Mul' else node.inputs[:1]
 
 
 def _is_single(node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
@@ -358,7 +356,9 @@ def _is_useful(graph: Graph, node: Node, shapes: dict[str, tuple[int, ...]]) -> 
     if _is_single(node, shapes):
         return all(name in graph.constants for name in node.inputs[1:] if name)
     if node.op not in (*_ELEMENTWISE, 'Mul') or node.outputs[0] in graph.outputs or len(
-            shapes.get(node.outputs[0], ())) != 4:
+            shapes.get(node.outputs[0], ())) != 4 or (
+            any(graph.constants[name].size > 1 for name in node.inputs if name in
+                graph.constants)):
         return False
     return any(_is_useful(graph, user, shapes) for user in graph.nodes
                if node.outputs[0] in user.inputs)
@@ -369,11 +369,10 @@ def _part(graph: Graph, node: Node, sides: list[list[str]], sizes: list[int],
     """Put a node for each part in the place of one; return whether that could be done."""
     made: list[Node] = []
     ends = np.cumsum(sizes)
-    if node.op == 'Mul':
-        other = node.inputs[1]
+    if len(sides) > 1:
+        other = sides[1][0]
         if len(sides[1]) == 1:  # a gate: each part takes its own channels of it
-            if (other in graph.constants or len(shapes[other]) != 4
-                    or shapes[other][1] != ends[-1]):
+            if len(shapes[other]) != 4 or shapes[other][1] != ends[-1]:
                 return False
             gates = [graph.fresh(f'{other}.part{number}') for number in range(len(sizes))]
             made.append(Node('Split', f'{node.name}.gates', [
@@ -392,8 +391,8 @@ def _part(graph: Graph, node: Node, sides: list[list[str]], sizes: list[int],
             values = [_insert(graph, f'{stem}.{kind}', graph.constants[name][own])
                       for kind, name in zip(_PARAMETERS[node.op], node.inputs[1:], strict=False)
                       if name]
-        elif node.op != 'Mul':
-            values = node.inputs[1:]
+        else:  # single numbers: a factor, a bound
+            values = [name for name in node.inputs if not name or name in graph.constants]
         attributes = dict(node.attributes)
         if node.op == 'Conv':
             attributes['group'] = sizes[number]
