@@ -42,6 +42,9 @@ def generate_launch_description() -> LaunchDescription:
     from_file = 'empty takes it from params_file'
     return LaunchDescription([
         argument('model', '', f'Model bundle: a folder or a name under models/; {from_file}.'),
+        argument(
+            'ladder', '', 'Bundles for the governor, instead of a model: '
+            f'nanodet_g_person_50,nanodet_g_person_10; {from_file}.'),
         argument('image_topic', '/camera/image_raw', 'Base topic of the only camera.'),
         argument(
             'cameras', '', 'Several cameras: front=/front/image_raw,rear=/rear/image_raw. A name '
@@ -68,6 +71,19 @@ def generate_launch_description() -> LaunchDescription:
             'Fast DDS profile that delivers images; the camera needs it, too.'),
         OpaqueFunction(function=start_detector),
     ])
+
+
+def bundles_of(words: str) -> list[str]:
+    """
+    Return the names of a ladder's bundles, from NAME,NAME,...
+
+    :raises ValueError: one has no name.
+    """
+    names = [word.strip() for word in words.split(',')] if words else []
+    if not all(names):
+        raise ValueError(
+            f'ladder:={words}: write the names or folders of the bundles with commas between them')
+    return names
 
 
 def cameras_of(words: str) -> dict[str, str]:
@@ -102,6 +118,7 @@ def start_detector(context: LaunchContext) -> list[Node]:
             raise ValueError(f'{name}:={value(name)}: there is no such file')
     if value('threads') and not value('threads').isdecimal():
         raise ValueError(f'threads:={value("threads")}: must be a whole number, 0 or more')
+    ladder = bundles_of(value('ladder'))
     cameras = cameras_of(value('cameras'))
     topics = {f'{name}/image': topic for name, topic in cameras.items()} or {
         'image': value('image_topic')}
@@ -117,6 +134,7 @@ def start_detector(context: LaunchContext) -> list[Node]:
         parameters=[*files, {
             name: ParameterValue(LaunchConfiguration(name), value_type=kind)
             for name, kind in OVERRIDES.items() if value(name)},
+            *([{'ladder': ladder}] if ladder else []),
             *([{'cameras': list(cameras)}] if cameras else [])],
         remappings=list(topics.items()),
         arguments=['--ros-args', '--log-level', value('log_level')],

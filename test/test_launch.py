@@ -1,11 +1,11 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The launch file: what it declares, and what the real launch makes of it in a colcon install."""
+"""The launch files: what they declare, and what real tools make of them in a colcon install."""
 
 import ast
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import util
 import os
 from pathlib import Path
@@ -14,13 +14,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from bundles import write_sees_one
 import numpy as np
 import pytest
 import rclpy
-from robot import free_domain, people, raw, Robot
+from robot import free_domain, people, raw, Robot, SECONDS
 from sensor_msgs.msg import Image
 
 from prune_perception.frames.recording import open_recording
@@ -40,6 +41,9 @@ needs_launch = pytest.mark.skipif(
     not (util.find_spec('launch_ros') and util.find_spec('colcon_ros')),
     reason="'launch' and 'launch_ros' come with ROS 2 alone, there are no wheels of them"
     if not util.find_spec('launch_ros') else 'needs colcon with its ROS extension')
+
+needs_ros2 = pytest.mark.skipif(
+    not shutil.which('ros2'), reason="the command 'ros2' comes with ROS 2 alone")
 
 # What `ros2 launch` does, without ros2cli: FILE NAME:=VALUE...
 LAUNCH = """
@@ -85,8 +89,8 @@ def test_overridden_parameters_are_the_nodes() -> None:
 def test_arguments_are_declared_and_explained() -> None:
     declared = string_arguments('argument')
     assert declared >= {
-        'model', 'image_topic', 'cameras', 'image_transport', 'namespace', 'params_file', 'engine',
-        'threads', 'autostart', 'use_sim_time', 'log_level', 'respawn'}
+        'model', 'ladder', 'image_topic', 'cameras', 'image_transport', 'namespace', 'params_file',
+        'engine', 'threads', 'autostart', 'use_sim_time', 'log_level', 'respawn'}
     assert declared >= string_arguments('value') | set(overrides())
     section = (ROOT / 'README.md').read_text().partition('\n## Launch\n')[2].partition('\n## ')[0]
     assert {name for name in declared if f'`{name}`' not in section} == set()
@@ -105,25 +109,32 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / 'install' / 'prune_perception'
 
 
-def launch_command(installed: Path, *arguments: str) -> list[str]:
+def launch_command(
+        installed: Path, *arguments: str, file: str = 'perception') -> list[str]:
     """Return the command that launches the installed package, as a user who sourced it would."""
     setup = installed.parent / 'setup.bash'
-    file = installed / 'share' / 'prune_perception' / 'launch' / 'perception.launch.py'
+    path = installed / 'share' / 'prune_perception' / 'launch' / f'{file}.launch.py'
     return ['bash', '-c', f'source {setup} && cd {installed} && exec "$@"', 'bash',
-            sys.executable, '-c', LAUNCH, str(file), *arguments]
+            sys.executable, '-c', LAUNCH, str(path), *arguments]
+
+
+def launched_environment(folder: Path, **variables: str) -> dict[str, str]:
+    """Return this environment, without what keeps discovery on this host: launch has to."""
+    environment = {**os.environ, 'ROS_LOG_DIR': str(folder), **variables}
+    del environment['ROS_AUTOMATIC_DISCOVERY_RANGE']
+    return environment
 
 
 @contextmanager
-def launched(installed: Path, folder: Path, *arguments: str) -> Iterator[Robot]:
-    """Launch, and stand a robot around it."""
+def running(command: list[str], folder: Path, **variables: str) -> Iterator[Robot]:
+    """Start a command that starts the nodes, and stand a robot around it."""
     domain = free_domain()
     path = folder / 'log'
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     with path.open('wb') as log:
         process = start(
-            launch_command(installed, *arguments),
-            {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_LOG_DIR': str(folder)},
+            command, launched_environment(folder, ROS_DOMAIN_ID=str(domain), **variables),
             stdout=log, stderr=subprocess.STDOUT)
         robot = Robot(context, process, path)
         try:
@@ -132,6 +143,12 @@ def launched(installed: Path, folder: Path, *arguments: str) -> Iterator[Robot]:
             stop(process)
             robot.destroy_node()
             rclpy.shutdown(context=context)
+
+
+def launched(installed: Path, folder: Path, *arguments: str, file: str = 'perception'
+             ) -> AbstractContextManager[Robot]:
+    """Launch, and stand a robot around it."""
+    return running(launch_command(installed, *arguments, file=file), folder)
 
 
 def node_processes(robot: Robot) -> list[int]:
@@ -210,6 +227,124 @@ def test_several_cameras(installed: Path, tmp_path: Path, last_image: np.ndarray
 
 
 @needs_launch
+def test_ladder(installed: Path, tmp_path: Path) -> None:
+    with launched(
+            installed, tmp_path, 'ladder:=nanodet_g_person_25, nanodet_g_person_10') as robot:
+        values = robot.values('governor')
+        assert values['Ladder'] == 'nanodet_g_person_25, nanodet_g_person_10'
+        assert robot.parameter('ladder') == ['nanodet_g_person_25', 'nanodet_g_person_10']
+
+
+@needs_launch
+@pytest.mark.parametrize('file, arguments', [
+    ('perception', ['model:=nanodet_g_person_10']), ('power_monitor', []),
+    ('replay', ['recording:={share}/demo/pedestrians', 'start_paused:=true'])])
+@pytest.mark.parametrize('wanted', ['', 'SUBNET'])
+def test_discovery_stays_on_this_host_unless_told_otherwise(
+        installed: Path, tmp_path: Path, file: str, arguments: list[str], wanted: str) -> None:
+    share = installed / 'share' / 'prune_perception'
+    words = [word.format(share=share) for word in arguments]
+    if wanted:
+        words.append(f'discovery_range:={wanted}')
+    with launched(installed, tmp_path, *words, file=file) as robot:
+        pid = robot.wait_for(lambda: node_processes(robot), 'process')[0]
+
+        def variables() -> list[str]:
+            return Path(f'/proc/{pid}/environ').read_text().split('\0')
+        # For a moment after its start the process is still a copy of launch's.
+        robot.wait_for(
+            lambda: f'ROS_AUTOMATIC_DISCOVERY_RANGE={wanted or "LOCALHOST"}' in variables(),
+            'discovery range of the node')
+
+
+def ros2(robot: Robot, *words: str) -> subprocess.Popen[str]:
+    """Start the command on the robot's domain."""
+    domain = str(robot.context.get_domain_id())
+    return subprocess.Popen(
+        ['ros2', *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, 'ROS_DOMAIN_ID': domain, 'PYTHONUNBUFFERED': '1'})
+
+
+def said(robot: Robot, *words: str) -> str:
+    """
+    Run the command to its end, and return what it prints.
+
+    Again, where it gave discovery too little time.
+    """
+    deadline = time.monotonic() + 2 * SECONDS
+    while True:
+        process = ros2(robot, *words)
+        try:
+            printed = process.communicate(timeout=2 * SECONDS)[0]
+        finally:
+            process.kill()
+        if printed not in ('', 'Node not found\n') or time.monotonic() > deadline:
+            return printed
+
+
+@needs_launch
+@needs_ros2
+def test_command_line_of_ros2(installed: Path, tmp_path: Path, last_image: np.ndarray) -> None:
+    # The daemon would outlive the test, and keep what it saw on other domains.
+    directly = ('--no-daemon', '--spin-time', '2')
+    with launched(installed, tmp_path, 'model:=nanodet_g_person_25', 'threads:=1') as robot:
+        robot.answer(raw(last_image))
+        assert said(robot, 'lifecycle', 'get', *directly, '/detector') == 'active [3]\n'
+        assert said(robot, 'lifecycle', 'nodes', *directly) == '/detector\n'
+        for transition, state in (('deactivate', 'inactive [2]'), ('activate', 'active [3]')):
+            answer = said(robot, 'lifecycle', 'set', *directly, '/detector', transition)
+            assert answer == 'Transitioning successful\n'
+            assert said(
+                robot, 'lifecycle', 'get', *directly, '/detector') == f'{state}\n'
+
+        assert said(robot, 'param', 'get', *directly, '/detector', 'threads') == (
+            'Integer value is: 1\n')
+        assert said(robot, 'param', 'set', *directly, '/detector', 'score_threshold', '0.5') == (
+            'Set parameter successful\n')
+        assert robot.parameter('score_threshold') == 0.5
+        refusal = said(robot, 'param', 'set', *directly, '/detector', 'engine', 'openvino')
+        assert 'takes effect when the node is configured' in refusal
+        described = said(robot, 'param', 'describe', *directly, '/detector', 'iou_threshold')
+        assert 'Max value: 1.0' in described and 'intersection over union' in described
+
+        answer = said(
+            robot, 'service', 'call', '/detector/enable', 'std_srvs/srv/SetBool', '{data: false}')
+        assert "message='disabled'" in answer
+        assert robot.enable(True) == 'enabled'
+
+
+@needs_launch
+@needs_ros2
+@pytest.mark.parametrize('verb, pattern', [
+    ('hz', r'average rate: (\d+\.\d+)'), ('delay', r'average delay: (\d+\.\d+)')])
+def test_rate_and_delay_by_ros2(
+        installed: Path, tmp_path: Path, last_image: np.ndarray, verb: str, pattern: str) -> None:
+    with launched(installed, tmp_path, 'model:=nanodet_g_person_10', 'threads:=1') as robot:
+        robot.answer(raw(last_image))
+        process = ros2(robot, 'topic', verb, '/detector/detections')
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        os.set_blocking(output, False)
+        printed = ''
+
+        def figure() -> str | None:
+            nonlocal printed
+            robot.send(raw(last_image))
+            robot.spin(0.1)
+            with suppress(BlockingIOError):  # it has said nothing more
+                printed += os.read(output, 65_536).decode()
+            found = re.findall(pattern, printed)
+            return found[-1] if len(found) >= 2 else None
+        try:
+            value = float(robot.wait_for(figure, f'figure of ros2 topic {verb}'))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        # Images come every 0.1 s and something; each result is under the header of its image.
+        assert 0 < value < (10.5 if verb == 'hz' else 5)
+
+
+@needs_launch
 @pytest.mark.parametrize('argument, words', [
     ('params_file:=nowhere.yaml', 'params_file:=nowhere.yaml: there is no such file'),
     ('fastdds_profile:=nowhere.xml', 'fastdds_profile:=nowhere.xml: there is no such file'),
@@ -218,6 +353,7 @@ def test_several_cameras(installed: Path, tmp_path: Path, last_image: np.ndarray
     ('cameras:=front,front=/image', "'front=/image' is no camera; write NAME=TOPIC"),
     ('cameras:=front=', "'front=' is no camera"),
     ('cameras:=front=/front camera', '/front camera'),
+    ('ladder:=nanodet_g,', 'ladder:=nanodet_g,: write the names'),
     ('autostart:=maybe', '"autostart" provided value "maybe" is not valid'),
     ('log_level:=loud', '"log_level" provided value "loud" is not valid')])
 def test_argument_that_cannot_be_is_told(
