@@ -71,7 +71,7 @@ setup(
         ],
         'opencv': ['opencv-python-headless>=4.6'],
         'openvino': ['openvino>=2025.0'],
-        'test': ['faster-coco-eval', 'mypy', 'pycocotools', 'pytest', 'ruff'],
+        'test': ['faster-coco-eval', 'mypy', 'pycocotools', 'pyroute2', 'pytest', 'ruff'],
     },
     zip_safe=True,
     entry_points={
