@@ -14,19 +14,16 @@ import subprocess
 import numpy as np
 import pytest
 from robot import people, raw
-from test_launch import (
-    installed,  # noqa: F401 (pytest finds a fixture by its name)
-    needs_launch,
-    needs_ros2,
-    node_processes,
-    running,
-)
+import test_launch
+from test_launch import needs_launch, needs_ros2, node_processes, running
 
 from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import node_command
 from prune_perception.resources import find_config, find_resource
 
 UNIT = find_config('prune_perception.service')
+
+installed = test_launch.installed  # a fixture, which pytest finds by its name
 
 # Of what the unit forbids, what can be forbidden without systemd: writing, and all privileges.
 # Launch needs some folder for temporary files, which PrivateTmp leaves.
@@ -116,8 +113,7 @@ def test_node_needs_no_privilege_and_writes_nothing_but_its_log(
 @needs_sandbox
 @needs_launch
 @needs_ros2
-def test_command_of_the_unit(
-        installed: Path, tmp_path: Path, image: np.ndarray) -> None:  # noqa: F811
+def test_command_of_the_unit(installed: Path, tmp_path: Path, image: np.ndarray) -> None:
     command = sandboxed(tmp_path, command_of_the_unit())
     with running(
             command, tmp_path, ROS_SETUP='/dev/null', WORKSPACE=str(installed.parent.parent),

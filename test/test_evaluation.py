@@ -860,7 +860,7 @@ def test_a_bad_recording_is_evaluated_and_told(
         command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_labelled_bag(
         tmp_path / 'bad', STAMPS, LABELS, pictures=PICTURES,
-        raw={stamp: b'no picture' for stamp in STAMPS[1:3]})
+        raw=dict.fromkeys(STAMPS[1:3], b'no picture'))
     assert command('--ground-truth', '/truth', recording=path) == 1
     out, err = capsys.readouterr()
     assert '4 frames evaluated, 4 judged, 2 not evaluated' in out

@@ -333,7 +333,7 @@ def test_ladders_that_are_none(tmp_path: Path) -> None:
     with detector(parameters={'autostart': True, 'ladder': [good[0], 'nanodet_g']}) as robot:
         status = robot.status('detector', ERROR, 'cannot be in one ladder')
         assert status.message == (
-            "configure failed: small and nanodet_g cannot be in one ladder: nanodet_g alone has "
+            'configure failed: small and nanodet_g cannot be in one ladder: nanodet_g alone has '
             "'bicycle', 'car', 'motorcycle' and 75 more")
         for names, words in (
                 ([good[0], str(tmp_path / 'other')],

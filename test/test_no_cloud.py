@@ -30,7 +30,7 @@ def namespaces_are_permitted() -> bool:
     """Tell whether this user may make network namespaces, and pairs of interfaces in them."""
     if not shutil.which('unshare'):
         return False
-    code = ("from pyroute2 import IPRoute; "
+    code = ('from pyroute2 import IPRoute; '
             "IPRoute().link('add', ifname='one', kind='veth', peer='other')")
     return subprocess.run(
         [*UNSHARE, sys.executable, '-c', code], capture_output=True, check=False).returncode == 0

@@ -383,7 +383,7 @@ def test_a_plan_is_within_its_budget_and_has_no_room_left(name, share, chain):
     pruned = copy.deepcopy(module)
     small.graph_of(pruned).remove(plan.removed)
     assert profiled(pruned, EYERISS, None) == pytest.approx(plan.energy, rel=1e-9)
-    assert {name: widths for name, widths in plan.widths.items()} == {
+    assert dict(plan.widths) == {
         group.name: (group.channels, group.channels - len(plan.removed.get(group.name, ())))
         for group in groups if not group.fixed}
     # What is away of a group is a start of its own way down ...

@@ -297,7 +297,7 @@ def _pycocotools() -> tuple[Any, Any]:
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise MetricsError(
-            f"average precision needs the Python package pycocotools ({error}); install it with "
+            f'average precision needs the Python package pycocotools ({error}); install it with '
             "'pip install prune_perception[evaluation]'") from error
     return COCO, COCOeval
 

@@ -90,7 +90,7 @@ PARAMETERS = (
         'max_image_pixels', MAX_PIXELS, 'Larger images are refused before they are decoded.',
         limits=(1, 1_000_000_000)),
     ParameterSpec(
-        'hardware_profile', '', "Hardware profile whose modelled energy is reported, of those in "
+        'hardware_profile', '', 'Hardware profile whose modelled energy is reported, of those in '
         "the bundle's card; empty takes the newest."),
     ParameterSpec(
         'root', '/', 'Root of the tree with sys and proc, for power and temperature; another than '

@@ -18,6 +18,7 @@ from prune_perception.pruning.miss_bound import MissBound, units_needed, units_n
 
 TRACK, PICTURE, BLOCK = 'track', 'picture', 'block of time'
 
+
 class CertificateError(ValueError):
     """A certificate that cannot be made or read; one line that says why."""
 

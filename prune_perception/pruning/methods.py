@@ -184,5 +184,3 @@ def _magnitudes(module: nn.Module, group: ChannelGroup) -> Floats:
             norms.append((norm / norm.mean().clamp_min(1e-30)).numpy()[tied.positions].mean(1))
     result: Floats = np.mean(norms, axis=0)
     return result
-
-

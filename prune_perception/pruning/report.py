@@ -44,7 +44,8 @@ _LARGEST_COST = 5.0  # times that of the plan: beyond, the curve would flatten a
 
 
 def html_report(outcome: Outcome, *, energy_measured: Sequence[str] = ()) -> str:
-    """Return the page, which stands alone.
+    """
+    Return the page, which stands alone.
 
     :param energy_measured: lines on what a meter said, or why there is none.
     """

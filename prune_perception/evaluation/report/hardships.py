@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from prune_perception.evaluation.realtime import RealtimeRun
 
 
-
 def realtime_runs(evaluation: Evaluation, runs: Sequence['RealtimeRun']) -> Markup:
     """Return what the robot would have had of each detector."""
     what = quality(evaluation).lower()
