@@ -15,10 +15,12 @@ from prune_perception.bundle import Bundle
 from pruning_methods import plain, torch_pruning_methods
 from pruning_methods.energy import Share
 from pruning_methods.networks import Network, read_network
-from pruning_methods.ours import ours
+from pruning_methods.ours import gradually, ours
 from pruning_methods.quantised import BITS, quantised
 from pruning_methods.scenes import Scene
 from pruning_methods.training import in_rounds, Trainer
+
+_ROUNDS = 2  # of removing, restoring and training, where ours is gradual
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,20 @@ def _ours(full_size: bool) -> Callable[[Work], Made]:
     return make
 
 
+def _ours_gradual(work: Work) -> Made:
+    size = read_network(work.bundle_of('ours')).size
+    recipe = work.trainer.recipe
+    steps = in_rounds(recipe.steps, _ROUNDS)
+
+    def train(network: Network, number: int) -> None:
+        work.train(network, steps[number])
+
+    return Made(gradually(
+        work.bundle, work.scene, size,
+        [work.budget ** ((number + 1) / _ROUNDS) for number in range(_ROUNDS)],
+        work.share.profile, work.seed, train))
+
+
 def _torch_pruning(criterion: str, iterative: bool) -> Callable[[Work], Made]:
     def make(work: Work) -> Made:
         def pruned(network: Network, budget: float) -> Network:
@@ -168,6 +184,7 @@ METHODS = {
     'tp-taylor-iterative': Method(
         'Torch-Pruning, Taylor, iterative', _torch_pruning('taylor', True)),
     'ours-full-size': Method('ours, full resolution', _ours(full_size=True)),
+    'ours-gradual': Method('ours, in two rounds', _ours_gradual),
     'tp-taylor': Method('Torch-Pruning, Taylor', _torch_pruning('taylor', False)),
     'tp-magnitude-iterative': Method(
         'Torch-Pruning, magnitude, iterative', _torch_pruning('magnitude', True)),
