@@ -24,9 +24,16 @@ def test_most_frames_are_for_fitting(frames):
         assert len(part) == pytest.approx(share * usable, abs=1)
 
 
-@pytest.mark.parametrize(('frames', 'gap'), [(16, 1), (100, 2), (199, 4), (200, 10), (9000, 10)])
-def test_a_gap_is_a_second_where_the_recording_is_long_enough(frames, gap):
-    assert split(frames).gap == gap
+@pytest.mark.parametrize(('frames', 'rate', 'gap'), [
+    (16, None, 1), (100, None, 2), (199, None, 4), (200, None, 10), (9000, None, 10),
+    (199, 30.0, 4), (200, 30.0, 10), (599, 30.0, 30), (9000, 30.0, 30), (9000, 29.97, 30),
+    (1000, 4.2, 4), (1000, 2.5, 2), (1000, 0.28, 1), (100, 1.0, 1)])
+def test_a_gap_is_a_second_where_the_recording_is_long_enough(frames, rate, gap):
+    parts = split(frames, rate)
+    assert parts.gap == gap
+    if rate and frames >= 599:
+        assert (parts.certify.start - parts.select[-1]) / rate > 1  # s
+        assert (parts.select.start - parts.fit[-1]) / rate > 1
 
 
 @pytest.mark.parametrize(('frames', 'said'), [(0, '0 frames'), (1, '1 frame '), (15, '15 frames')])

@@ -8,6 +8,7 @@ Where images come from: pixel encodings, and recordings of camera images.
 - ``pictures``: what a compressed picture says of itself before it is decoded.
 - ``recording``: ``open_recording`` opens a bag, a video file or a folder of pictures.
 - ``part``: some frames of a recording, at their places in the whole.
+- ``rate``: how fast they follow each other.
 - ``storages``, ``bags``, ``videos``, ``folders``: how each kind of recording is read.
 
 Nothing is imported here, so that the onboard node, which needs ``encodings`` alone, loads

@@ -17,6 +17,7 @@ import torch
 from prune_perception.bundle import InputSpec
 from prune_perception.evaluation.replay import digest_of
 from prune_perception.frames.folders import FolderRecording
+from prune_perception.frames.rate import frame_rate
 from prune_perception.frames.recording import (
     Frame,
     ImageError,
@@ -168,8 +169,7 @@ class _Reader:
 
     @property
     def frame_rate(self) -> float | None:
-        seconds = (self._frames[-1][1] - self._frames[0][1]) / 1e9
-        return (len(self._frames) - 1) / seconds if seconds > 0 and not self._any_size else None
+        return None if self._any_size else frame_rate([time for _, time in self._frames])
 
     def read(self, progress: Progress | None) -> None:
         count = self._count()

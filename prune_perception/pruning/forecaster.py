@@ -78,7 +78,7 @@ class _Job:
                 request.data, request.bundle.card.input, request.topic, progress=tell,
                 part=request.frames)
         self._notes += footage.notes
-        splits = split(len(footage.images))
+        splits = split(len(footage.images), footage.frame_rate)
         self._fit = footage.images[splits.fit.start:splits.fit.stop]
         self._select = footage.images[splits.select.start:splits.select.stop]
         self._drawn = draw(

@@ -209,7 +209,8 @@ class _Job:
                 request.data, request.bundle.card.input, request.topic,
                 progress=tell, part=request.frames)
         self._notes += self._footage.notes
-        images, self._splits = self._footage.images, split(len(self._footage.images))
+        images, self._splits = self._footage.images, split(
+            len(self._footage.images), self._footage.frame_rate)
         self._fit_images = images[self._splits.fit.start:self._splits.fit.stop]
         self._select_images = images[self._splits.select.start:self._splits.select.stop]
         self._dense_engine = engine_of(
