@@ -16,7 +16,7 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('pycocotools')
 
-from blobs import Blob, box_of, DOG, draw_blobs, PERSON, write_blobs, write_pictures
+from blobs import Blob, box_of, DOG, draw_blobs, PERSON, score_of, write_blobs, write_pictures
 import numpy as np
 from pages import Structure
 
@@ -216,6 +216,17 @@ def test_a_ladder_in_the_dark(walk: Path, bundles: dict[str, Path]) -> None:
         'loss_interval': [1.0, 1.0], 'excess_ap50': None, 'excess_ap50_interval': None}
     assert plain['conditions'][2]['rungs']['shy']['verdict'] is None
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_what_the_dense_detector_is_not_confident_of_is_no_object(
+        tmp_path: Path, bundles: dict[str, Path]) -> None:
+    dim, point = 117, Settings().operating_point
+    assert 0.95 * point < score_of(dim) < point  # just below
+    walk = write_pictures(tmp_path / 'walk', [
+        [*scene(each), (3 - each % 4, 7, PERSON, dim)] for each in range(FRAMES)])
+    assert run(walk, bundles, 'bold', corruptions=[]).conditions[0].objects == 2 * FRAMES
+    found = run(walk, bundles, 'bold', corruptions=[], settings=Settings(operating_point=0.3))
+    assert found.conditions[0].objects == 3 * FRAMES
 
 
 def test_order_of_the_rungs_does_not_matter(walk: Path, bundles: dict[str, Path]) -> None:
