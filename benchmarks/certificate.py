@@ -15,7 +15,9 @@ scene and each rate there are as many videos as asked for, and of each the bound
   Clopper and Pearson's bound with every track taken for independent, which is the least that
   an honest bound could have if they were; and its coverage, where they are not.
 
-With a recording and two bundles it prints their certificate instead.
+With ``--recordings`` it asks instead how long a recording it takes to get a certificate, where
+``prune`` keeps its share of it aside and tracks are missed independently. With a recording and two
+bundles it prints their certificate.
 
 Limits: a bound is as good as what it supposes. The last scenes break it on purpose: they stay as
 they are for longer than the blocks of time that are taken for independent.
@@ -34,9 +36,11 @@ from simulated_streams import FRAME_RATE, stream, Weather  # a neighbour
 
 from prune_perception import __version__
 from prune_perception.bundle import read_bundle
+from prune_perception.pruning.certificate import Demand
 from prune_perception.pruning.certify import blocks_of, SHORTEST_BLOCK
 from prune_perception.pruning.certify_bundles import certify_bundles
 from prune_perception.pruning.miss_bound import bound_independent, bound_misses
+from prune_perception.pruning.splits import CERTIFY
 from prune_perception.resources import find_model
 
 CONFIDENCE = 0.95
@@ -80,6 +84,26 @@ def measure(weather: Weather, share: float, streams: int, seconds: float, seed: 
         'independent_slack': float(np.median(plain_bounds - share))}
 
 
+def certified(minutes: float, share: float, streams: int, seed: int = 0) -> dict[str, float]:
+    """
+    Return how often recordings of a length get a certificate, and the median bound.
+
+    :param share: of tracks that are missed, each by itself.
+    """
+    random, demand = np.random.default_rng(seed), Demand()
+    bounds = []
+    for _ in range(streams):
+        # At a share of 0 the simulator has no quantile.
+        drawn = stream(random, SCENES[0], max(share, 1e-12), seconds=60 * minutes * CERTIFY)
+        long = drawn.length >= demand.fewest_frames
+        blocks, _ = blocks_of(
+            (drawn.first + (drawn.length - 1) / 2)[long], drawn.length[long].astype(np.float64),
+            round(SHORTEST_BLOCK * FRAME_RATE))
+        bounds.append(bound_misses(blocks, drawn.missed[long], CONFIDENCE).bound)
+    return {'minutes': minutes, 'share': share, 'median_bound': float(np.median(bounds)),
+            'certified': float((np.array(bounds) <= demand.bound).mean())}
+
+
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
@@ -88,6 +112,9 @@ def main() -> None:
         '--seconds', type=float, nargs='+', default=(60.0, 300.0, 1200.0), metavar='S',
         help='lengths of the videos (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument(
+        '--recordings', type=float, nargs='+', metavar='MINUTES',
+        help='ask how many recordings of such lengths get a certificate, and end')
     parser.add_argument(
         '--recording', type=Path, metavar='FILE', help='certify --pruned on it, and end')
     parser.add_argument('--part', type=int, nargs=2, metavar=('FIRST', 'LAST'), help='frames')
@@ -103,6 +130,15 @@ def main() -> None:
         print(certificate.text())
         if arguments.json:
             arguments.json.write_text(json.dumps(certificate.to_dict(), indent=2) + '\n')
+        return
+    if arguments.recordings:
+        lengths = [certified(minutes, share, arguments.streams)
+                   for share in (0.0, 0.01, 0.02, 0.05, 0.15) for minutes in arguments.recordings]
+        for length in lengths:
+            print(f'{length["share"]:4.0%} missed, {length["minutes"]:4g} minutes: bound '
+                  f'{length["median_bound"]:6.1%}, certified {length["certified"]:6.1%}')
+        if arguments.json:
+            arguments.json.write_text(json.dumps(lengths, indent=2) + '\n')
         return
     print(f'{arguments.streams} videos a row; 1 track/s of 2 s in the mean, {FRAME_RATE:g} '
           f'frames/s; confidence {CONFIDENCE:.0%}\n')

@@ -42,7 +42,7 @@ def write_labelled_bag(
         path: Path, stamps: Sequence[int], labels: Mapping[int, Iterable[Labelled]], *,
         pictures: Mapping[int, Iterable[Blob]] | None = None,
         raw: Mapping[int, bytes] | None = None, old: bool = False,
-        truth_delay: int = 0) -> Path:
+        truth_delay: int = 0, times: Sequence[int] | None = None) -> Path:
     """
     Write a rosbag2.
 
@@ -51,6 +51,7 @@ def write_labelled_bag(
     :param pictures: what is drawn, by stamp.
     :param raw: bytes in the place of the picture, by stamp.
     :param old: with the fields of vision_msgs 3.
+    :param times: at which the images were recorded, ns; if not given, 1 µs after each other.
     :param truth_delay: ns that the stamps on ``/truth`` are later by.
     """
     store = typestore(old)
@@ -58,6 +59,7 @@ def write_labelled_bag(
         images = writer.add_connection('/camera/image', IMAGE, typestore=store)
         truth = writer.add_connection('/truth', TRUTH, typestore=store) if labels else None
         for place, stamp in enumerate(stamps):
+            time = times[place] if times else 1000 * place
             data = (raw or {}).get(stamp)
             if data is None:
                 picture = draw_blobs((pictures or {}).get(stamp, ()))
@@ -65,12 +67,12 @@ def write_labelled_bag(
             message = store.types[IMAGE](
                 header=_header(store, stamp), format='png',
                 data=np.frombuffer(data, np.uint8))
-            writer.write(images, 1000 * place, store.serialize_cdr(message, IMAGE))
+            writer.write(images, time, store.serialize_cdr(message, IMAGE))
             if truth is not None and stamp in labels:
                 array = store.types[TRUTH](
                     header=_header(store, stamp + truth_delay),
                     detections=[_detection(store, stamp, *row, old) for row in labels[stamp]])
-                writer.write(truth, 1000 * place + 1, store.serialize_cdr(array, TRUTH))
+                writer.write(truth, time + 1, store.serialize_cdr(array, TRUTH))
     return path
 
 

@@ -15,6 +15,9 @@ import yaml
 from prune_perception.bundle import read_bundle, replace_card
 from prune_perception.certificate_text import certificate_line
 from prune_perception.detections import Detections
+from prune_perception.frames.folders import FolderRecording
+from prune_perception.frames.rate import frame_rate
+from prune_perception.frames.recording import RecordingError
 
 pytest.importorskip('scipy')
 
@@ -394,6 +397,25 @@ def test_frames_too_far_apart_to_follow_anything_make_blocks():
     found = certify(dense, dense, NAMES, source(60, rate=1.0))
     assert (found.unit, found.block_frames, found.overall.of_units.units) == (BLOCK, 5, 12)
     assert found.overall.of_units.bound == clopper_pearson(0, 12, 0.95)
+    assert ('at 1 frames/s objects cannot be followed, so that it is about blocks of 5 s and '
+            'bounds no share of objects') in found.text()
+
+
+def test_a_block_is_never_shorter_than_it_should_be():
+    # Half a frame less would be less than 5 s; clocks that differ a little make no frame more.
+    for rate, frames in ((0.28, 2), (0.3, 2), (2.9, 15), (10.00001, 50), (4.5, 23)):
+        dense = [seen((0.1, 0.9))] * 100
+        assert certify(dense[:3], dense[:3], NAMES, source(3, rate)).block_frames == frames
+
+
+@pytest.mark.parametrize(('times', 'rate'), [
+    ([], None), ([7], None), ([5, 5, 5], None), ([0, 100, 200, 300], 10.0),
+    ([100 * each + 60_000 * (each > 40) for each in range(80)], 10.0),  # stopped for a minute
+    ([200 * (each // 2) + each % 2 for each in range(80)], 10.0),  # written in pairs
+    ([0, 0, 0, 0, 400], 10.0)])
+def test_the_rate_is_that_at_which_frames_follow_each_other(times, rate):
+    found = frame_rate([time * 1_000_000 for time in times])
+    assert found == (rate if rate is None else pytest.approx(rate, rel=0.02))
 
 
 def test_an_unknown_frame_rate_makes_blocks_longer():
@@ -421,6 +443,12 @@ def test_too_little_is_said_to_be_too_little_and_how_much_more_would_do():
     more = found.more()
     assert more.units == 29 - found.overall.of_units.effective
     assert f'about {int(np.ceil(more.seconds))} s more' in found.text()
+    # Of a recording 15 % of which are kept aside it takes so much more.
+    aside = replace(found, source=replace(found.source, set_aside=0.15))
+    minutes = int(np.ceil(np.ceil(more.seconds / 0.15) / 60))
+    assert (f's more to certify on ({minutes} minutes more of recording, 15 % of which is for the '
+            'certificate) would do') in aside.text()
+    assert Certificate.from_dict(aside.to_dict()) == aside
     # Who records that much more has enough, give or take what happens to walk by.
     enough = clean(60 + 1.15 * more.seconds)
     assert enough.enough and enough.certified
@@ -572,6 +600,33 @@ def test_bundles_on_pictures(tmp_path):
     assert part.overall.of_units.units == 30 and part.certified is True
     assert (part.source.first_frame, part.source.last_frame) == (11, 40)
     assert part.overall.objects_missed == 0
+
+
+def test_a_frame_that_cannot_be_read_keeps_its_place(tmp_path):
+    pictures = write_pictures(tmp_path / 'pictures', [[(1, 2, PERSON, 255)]] * 12)
+    (pictures / 'frame006.png').write_bytes(b'no picture')
+    dense = write_blobs(tmp_path / 'dense')
+    found = certify_bundles(dense, dense, pictures, part=(2, 11))
+    assert (found.source.first_frame, found.source.last_frame) == (2, 11)
+    assert (found.overall.objects, found.overall.of_units.units) == (9, 1)
+    apart = certify_bundles(dense, dense, pictures, unrelated=True, part=(6, 6))
+    assert (apart.source.frames, apart.overall.objects) == (1, 0)
+
+
+def test_what_is_behind_the_part_is_not_read(tmp_path, monkeypatch):
+    def breaks_off(self):
+        for frame in whole(self):
+            if frame.index == 9:
+                raise RecordingError('breaks off here')
+            yield frame
+
+    whole = FolderRecording.__iter__
+    monkeypatch.setattr(FolderRecording, '__iter__', breaks_off)
+    pictures = write_pictures(tmp_path / 'pictures', [[(1, 2, PERSON, 255)]] * 12)
+    dense = write_blobs(tmp_path / 'dense')
+    assert certify_bundles(dense, dense, pictures, part=(3, 9)).source.last_frame == 9
+    with pytest.raises(RecordingError, match='breaks off here'):
+        certify_bundles(dense, dense, pictures, part=(3, 10))
 
 
 def test_bundles_that_do_not_belong_together(tmp_path):

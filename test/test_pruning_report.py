@@ -191,9 +191,16 @@ def test_the_footage_and_the_conditions_are_told(outcome: Outcome, page: str) ->
         assert said in words, said
     assert all(f'{stage} {spent:.1f}' in words for stage, spent in outcome.seconds.items())
     splits = Structure(part(page, 'footage')).words
+    figures = summary(outcome)['footage']['splits']
     for name in ('fit', 'select', 'certify'):
-        one = getattr(outcome.splits, name)
-        assert f'{name} {len(one)} {one.start} to {one.stop - 1}' in splits
+        one, numbers = getattr(outcome.splits, name), outcome.footage.numbers
+        first, last = numbers[one.start], numbers[one.stop - 1]
+        assert f'{name} {len(one)} {first} to {last}' in splits
+        assert figures[name] == {'frames': len(one), 'first_frame': first, 'last_frame': last}
+    # As the certificate says it.
+    source = outcome.certificate.source
+    assert f'certify {source.frames} {source.first_frame} to {source.last_frame}' in splits
+    assert source.last_frame == FRAMES
     assert f'{FRAMES}, of 64 × 32 pixels' in splits
 
 
@@ -228,7 +235,7 @@ def test_the_summary_holds_every_figure_as_plain_values(outcome: Outcome) -> Non
     assert len(figures['sweep']['steps']) == len(outcome.swept.steps)
     assert [point['step'] for point in figures['training']] == [0, 10, 20, 30, 40]
     assert figures['input_sizes']['trials'][1]['reason'] == 'it sees less'
-    assert figures['footage']['splits']['certify'][1] == FRAMES
+    assert figures['footage']['splits']['certify']['last_frame'] == FRAMES
     assert isinstance(outcome.plan.widths, MappingProxyType)  # a plain value in the summary
 
 

@@ -68,11 +68,13 @@ class Source:
 
     :param data: name of the recording.
     :param digest: SHA-256 of the recording.
-    :param first_frame: of those that were looked at, from 1, among the frames that were read.
-    :param last_frame: likewise.
+    :param first_frame: of those that were looked at, the recording's first being 1.
+    :param last_frame: likewise; all frames between are among them.
     :param dense: name of the dense detector.
     :param dense_digest: of its bundle.
     :param frame_rate: of the frames that were looked at, 1/s; None where it is not known.
+    :param set_aside: share of a recording that is looked at, where the rest of it serves to
+        prune; None where all of it may be.
     """
 
     data: str
@@ -82,6 +84,7 @@ class Source:
     dense: str
     dense_digest: str = ''
     frame_rate: float | None = None
+    set_aside: float | None = None
 
     @property
     def frames(self) -> int:
@@ -245,12 +248,18 @@ class Certificate:
         nothing, same = self.more(), self.more(at_share_seen=True)
         if nothing is None:
             return ''
-        wish = f'; about {_length(nothing)} more to certify on would do if nothing more is missed'
+        share = self.source.set_aside
+        wish = f'; about {_length(nothing)} more to certify on'
+        if share is not None:
+            wish += (f' ({_length(nothing, share)} more of recording, {_percent(share)} of which '
+                     'is for the certificate)')
+        wish += ' would do if nothing more is missed'
         if same == nothing:
             return wish
         if same is None:
             return f'{wish}, and none would if as much is missed as here'
-        return f'{wish}, {_length(same)} if as much is missed as here'
+        recorded = f' ({_length(same, share)})' if share is not None else ''
+        return f'{wish}, {_length(same)}{recorded} if as much is missed as here'
 
     def _conditions(self) -> str:
         found, count = self.overall.of_units, self.overall
@@ -259,8 +268,17 @@ class Certificate:
         brief = f', of {self.brief} briefer ones {self.brief_missed}' if self.brief else ''
         return (f'measured on {_frames(self.source)}, SHA-256 {self.source.digest[:12]}: '
                 f'{found.missed} of {found.units} {units}{worth} missed{brief}, frame by frame '
-                f'{count.objects_missed} of {count.objects}; it is about what '
+                f'{count.objects_missed} of {count.objects}; {self._of_blocks()}it is about what '
                 f'{self.source.dense} sees in footage like this, not about people in the world')
+
+    def _of_blocks(self) -> str:
+        """Return that blocks of time are less than objects, where the unit is a block."""
+        rate, frames = self.source.frame_rate, self.block_frames
+        if self.unit != BLOCK or rate is None or frames is None:
+            return ''
+        return (f'at {rate:.3g} frames/s objects cannot be followed, so that it is about blocks '
+                f'of {frames / rate:.3g} s and bounds no share of objects, which is less than '
+                'a certificate by tracks; ')
 
 
 def _plain(count: Count) -> dict[str, Any]:
@@ -289,8 +307,9 @@ def _frames(source: Source) -> str:
             f'{source.last_frame})')
 
 
-def _length(more: More) -> str:
+def _length(more: More, set_aside: float = 1.0) -> str:
+    """Return how long the footage is of which this share is looked at."""
     if more.seconds is None:
-        return f'{more.frames} frames'
-    seconds = math.ceil(more.seconds)
+        return f'{math.ceil(more.frames / set_aside)} frames'
+    seconds = math.ceil(more.seconds / set_aside)
     return f'{seconds} s' if seconds < 600 else f'{math.ceil(seconds / 60)} minutes'

@@ -27,6 +27,7 @@ short recording: it is a supposition, and a drift of light over minutes breaks i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,7 @@ SHORTEST_BLOCK = 5.0
 SLOWEST_RATE = 4.0
 """Frames/s below which the boxes of somebody who walks no longer overlap."""
 
+_ROUNDING = 1e-3  # of a frame: clocks differ a little
 _SUPPOSED_RATE = 30.0  # frames/s, where it is not known: the fastest usual camera, so that a
 # block has more frames than it needs, and not fewer
 
@@ -101,7 +103,7 @@ def certify(
         unit, number, block = PICTURE, frame, np.arange(len(sure))
     else:
         rate = source.frame_rate or _SUPPOSED_RATE
-        shortest = max(1, round(SHORTEST_BLOCK * rate))
+        shortest = math.ceil(SHORTEST_BLOCK * rate - _ROUNDING)
         if rate < SLOWEST_RATE:
             unit, block_frames = BLOCK, shortest
             number = frame // shortest

@@ -19,6 +19,7 @@ from prune_perception.bundle import Bundle
 from prune_perception.detections import Detections
 from prune_perception.evaluation.replay import digest_of
 from prune_perception.frames.folders import FolderRecording
+from prune_perception.frames.rate import frame_rate
 from prune_perception.frames.recording import ImageError, open_recording
 from prune_perception.pruning.certificate import Certificate, CertificateError, Demand, Source
 from prune_perception.pruning.certify import certify
@@ -28,7 +29,8 @@ from prune_perception.runtime.detector import Detector
 def certify_bundles(
         dense: Bundle, pruned: Bundle, data: Path, *, topic: str | None = None,
         part: tuple[int, int] | None = None, unrelated: bool = False,
-        demand: Demand | None = None, threads: int = 0,
+        demand: Demand | None = None, threads: int = 0, digest: str | None = None,
+        set_aside: float | None = None,
         progress: Callable[[int], None] | None = None) -> Certificate:
     """
     Return the certificate of a pruned bundle.
@@ -38,6 +40,8 @@ def certify_bundles(
     :param part: first and last frame to look at, the recording's first being 1; None for all.
     :param unrelated: the pictures of a folder have nothing to do with each other.
     :param threads: for one inference; 0 leaves the number to the engine.
+    :param digest: of the recording, where it is known; a long one takes a while to read.
+    :param set_aside: share of a recording that the part is, where the rest serves to prune.
     :param progress: called with the number of frames that are done.
     :raises RecordingError: the recording cannot be read.
     :raises CertificateError: there is no such frame, or the dense bundle lacks a class.
@@ -61,8 +65,6 @@ def certify_bundles(
     times: list[int] = []
     with open_recording(data, topic) as recording:
         for frame in recording:
-            if last is not None and frame.index >= last:
-                break
             if frame.index < first - 1:
                 continue
             try:
@@ -74,11 +76,14 @@ def certify_bundles(
             times.append(frame.time_ns)
             if progress is not None:
                 progress(len(times))
+            # Not when the next one comes: behind the part the recording may be damaged.
+            if last is not None and frame.index >= last - 1:
+                break
         timed = not isinstance(recording, FolderRecording)  # a folder's times are supposed
     if not times:
         raise CertificateError(f'{data}: has no frame {first}; give a part that it has')
-    span = (times[-1] - times[0]) * 1e-9
+    rate = frame_rate(times) if timed else None
     source = Source(
-        Path(data).name, digest_of(data), first, first + len(times) - 1, dense.card.name,
-        dense.digest, round((len(times) - 1) / span, 6) if timed and span > 0 else None)
+        Path(data).name, digest or digest_of(data), first, first + len(times) - 1,
+        dense.card.name, dense.digest, None if rate is None else round(rate, 6), set_aside)
     return certify(*seen, names, source, unrelated=unrelated, demand=demand)

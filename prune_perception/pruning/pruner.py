@@ -8,9 +8,10 @@ Nothing is written here: :func:`prune` returns what :func:`prune_perception.bund
 takes, so that a job that is stopped leaves nothing behind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+import tempfile
 import time
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 from torch import nn
 
 from prune_perception import __version__
-from prune_perception.bundle import Bundle, Card, GRAPH, Provenance
+from prune_perception.bundle import Bundle, Card, GRAPH, Provenance, write_bundle
 from prune_perception.detections import Detections
 from prune_perception.energy.account import EnergyAccount
 from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.evaluation.intervals import draw
+from prune_perception.frames.recording import RecordingError
 from prune_perception.networks.export import bundle_files
 from prune_perception.networks.registry import round_weights, spec_of
 from prune_perception.pruning.agreement import (
@@ -32,10 +34,16 @@ from prune_perception.pruning.agreement import (
     detections_of,
     Score,
 )
-from prune_perception.pruning.certificate import Certificate, Source
-from prune_perception.pruning.certify import certify
+from prune_perception.pruning.certificate import Certificate, CertificateError
+from prune_perception.pruning.certify_bundles import certify_bundles
 from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
-from prune_perception.pruning.footage import Footage, Images, read_footage, resized
+from prune_perception.pruning.footage import (
+    Footage,
+    FootageError,
+    Images,
+    read_footage,
+    resized,
+)
 from prune_perception.pruning.forecast import predict
 from prune_perception.pruning.heads import HeadError
 from prune_perception.pruning.input_size import reason_for_one_size, Sizes, try_sizes
@@ -47,7 +55,7 @@ from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for, S
 from prune_perception.pruning.projection import ProjectionError
 from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
-from prune_perception.pruning.splits import split, Splits
+from prune_perception.pruning.splits import CERTIFY, split, Splits
 from prune_perception.pruning.stages import Progress, Stages
 from prune_perception.runtime.machine import machine_name
 from prune_perception.runtime.memory import release_unused_memory
@@ -55,6 +63,7 @@ from prune_perception.runtime.memory import release_unused_memory
 _LEAST_SPEEDUP = 1.03
 _LATENCY_TOLERANCE = 1.05  # of the budget, when the network is measured again
 _RESERVED_SECONDS = 25.0  # for export and measurement, after distillation
+_MOST_TO_CERTIFY = 0.25  # of the time limit; a certificate that takes longer goes beyond it
 _EXAMPLES = 4
 
 
@@ -290,10 +299,11 @@ class _Job:
                     'distillation brought the network nearer to the dense one at the same input '
                     'size, and no nearer to what that sees at full size: agreement '
                     f'{found["restoration"]:.3f} before, {found["distillation"]:.3f} after')
-        with self._stage('certify'):
-            certificate = self._certify(pruned, card)
         with self._stage('export'):
             files = bundle_files(pruned, card)
+        with self._stage('certify') as tell:
+            certificate = self._certify(card, files, tell)
+        self._note_delay(certificate)
         account = planner.account(pruned)
         return Outcome(
             card=self._finished(card, account, latency, found, certificate),
@@ -315,8 +325,8 @@ class _Job:
 
     def _distil(self, planner: Planner, pruned: nn.Module) -> tuple[Point, ...]:
         request = self._request
-        a_look = self._stage.seconds['see what the dense network sees'] / len(self._select_images)
-        reserved = _RESERVED_SECONDS + 2 * a_look * len(self._splits.certify)
+        reserved = _RESERVED_SECONDS + min(
+            self._seconds_to_certify(), _MOST_TO_CERTIFY * request.time_limit)
         left = request.time_limit - (time.monotonic() - self._begin) - reserved
         if request.steps is None and left < 10:
             self._notes.append(
@@ -361,18 +371,47 @@ class _Job:
 
     # ---- what is said of it
 
-    def _certify(self, pruned: nn.Module, card: Card) -> Certificate:
-        """Read the frames that nothing was chosen by, once."""
-        footage, part, parent = self._footage, self._splits.certify, self._request.bundle
-        images = footage.images[part.start:part.stop]
-        first, last = footage.numbers[part.start], footage.numbers[part.stop - 1]
-        if last - first != len(part) - 1:  # thinned: counted among the frames that were kept
-            first, last = part.start + 1, part.stop
-        return certify(
-            detections_of(self._full.network, self._full.card, images),
-            detections_of(pruned, card, images), card.class_names,
-            Source(footage.path.name, footage.digest, first, last, parent.card.name,
-                   parent.digest, footage.frame_rate), unrelated=self._request.unrelated)
+    @property
+    def _certified_frames(self) -> tuple[int, int]:
+        """First and last frame to certify on, the recording's first being 1."""
+        part, numbers = self._splits.certify, self._footage.numbers
+        return numbers[part.start], numbers[part.stop - 1]
+
+    def _seconds_to_certify(self) -> float:
+        """Estimate how long the certificate takes: two looks at each frame, and reading them."""
+        taken, (first, last) = self._stage.seconds, self._certified_frames
+        a_look = taken['see what the dense network sees'] / len(self._select_images)
+        return taken['read the footage'] + 2 * a_look * (last - first + 1)
+
+    def _certify(
+            self, card: Card, files: Mapping[str, bytes], tell: Callable[..., None],
+            ) -> Certificate:
+        """
+        Show the frames that nothing was chosen by to what is shipped, once.
+
+        All of them, however many of a long recording were kept to prune by: between those the
+        objects have moved on and cannot be followed.
+        """
+        request, footage = self._request, self._footage
+        first, last = self._certified_frames
+        frames = last - first + 1
+        with tempfile.TemporaryDirectory() as folder:
+            shipped = write_bundle(Path(folder) / 'network', card, files)
+            try:
+                return certify_bundles(
+                    request.bundle, shipped, footage.path, topic=request.topic,
+                    part=(first, last), unrelated=request.unrelated, digest=footage.digest,
+                    set_aside=CERTIFY, progress=lambda done: tell(
+                        done / frames, f'frame {done} of {frames}'))
+            except (CertificateError, RecordingError) as error:
+                raise FootageError(f'{error} (it could be read before)') from error
+
+    def _note_delay(self, certificate: Certificate) -> None:
+        limit, spent = self._request.time_limit, self._stage.seconds['certify']
+        if spent > _MOST_TO_CERTIFY * limit and time.monotonic() - self._begin > limit:
+            self._notes.append(
+                f'the certificate took {spent:.0f} s of a time limit of {limit:.0f} s, which it '
+                f'exceeds: it is by all {certificate.source.frames} frames that are kept aside')
 
     def _finished(self, card: Card, account: EnergyAccount, latency: Latency,
                   found: Mapping[str, float], certificate: Certificate) -> Card:

@@ -125,7 +125,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             'frames': len(outcome.footage.images),
             'source_size': list(outcome.footage.source_size),
             'skipped': list(outcome.footage.skipped),
-            'splits': {name: [part.start, part.stop] for name, part in _parts(outcome)},
+            'splits': {name: {'frames': frames, 'first_frame': first, 'last_frame': last}
+                       for name, frames, first, last in _parts(outcome)},
             'gap': splits.gap},
         'groups': list(outcome.groups), 'notes': list(outcome.notes),
         'seconds': dict(outcome.seconds), 'versions': versions()}
@@ -432,8 +433,8 @@ def _footage(outcome: Outcome) -> Markup:
     use = {'fit': 'statistics, restoration, distillation',
            'select': 'ridge, input size, when training stops, the agreement above',
            'certify': 'the certificate, which reads them once, when nothing is chosen any more'}
-    rows = [[name, f'{len(part)}', f'{part.start} to {part.stop - 1}', use[name]]
-            for name, part in _parts(outcome)]
+    rows = [[name, f'{count}', f'{first} to {last}', use[name]]
+            for name, count, first, last in _parts(outcome)]
     stripe = [tag('i', style=f'width:{width / frames:.3%};background:{colour}', title=name)
               for name, width, colour in (
                   ('fit', len(splits.fit), COLOURS[0]), ('gap', splits.gap, '#fff'),
@@ -446,7 +447,7 @@ def _footage(outcome: Outcome) -> Markup:
                ('frames used', f'{frames}, of {footage.source_size[0]} × '
                 f'{footage.source_size[1]} pixels')]),
         tag('div', stripe, class_='bar'),
-        table(['part', 'frames', 'numbers', 'used for'], rows,
+        table(['part', 'frames', 'of the recording', 'used for'], rows,
               caption=f'Parts in the order of time, {splits.gap} frames left out between two',
               class_='parts'), skipped)
 
@@ -471,9 +472,17 @@ def _conditions(outcome: Outcome, energy_measured: Sequence[str]) -> Markup:
             tabindex='0'))
 
 
-def _parts(outcome: Outcome) -> Sequence[tuple[str, range]]:
-    splits = outcome.splits
-    return (('fit', splits.fit), ('select', splits.select), ('certify', splits.certify))
+def _parts(outcome: Outcome) -> Sequence[tuple[str, int, int, int]]:
+    """
+    Return the parts of the recording: name, frames read, and the first and the last of them.
+
+    The recording's first frame is 1. Of a long one the certificate reads all frames of its part,
+    the others a choice of theirs.
+    """
+    numbers, source = outcome.footage.numbers, outcome.certificate.source
+    return (*((name, len(part), numbers[part.start], numbers[part.stop - 1])
+              for name, part in (('fit', outcome.splits.fit), ('select', outcome.splits.select))),
+            ('certify', source.frames, source.first_frame, source.last_frame))
 
 
 def _bar_of(share: float) -> Markup:
