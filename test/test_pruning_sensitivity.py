@@ -155,3 +155,24 @@ def test_of_groups_the_greatest_over_images_places_and_takers(kind):
         np.testing.assert_allclose(found[group.name], expected, rtol=0, atol=1e-6)
         assert group.consumers or not found[group.name].any()
     assert not any(part._forward_pre_hooks for part in module.modules())
+
+
+def test_a_small_map_is_looked_at_from_its_top_to_its_bottom():
+    """A channel that is there in the lowest rows alone has a sensitivity, too."""
+    module = small.made(small.Residual)
+    with torch.no_grad():
+        module.stem.bias.zero_()
+        module.stem.weight[..., [0, 2], :] = 0  # rows stay by themselves
+        module.inner.weight[..., [0, 2], :] = 0
+        module.inner.bias[:] = 1
+        module.inner.bias[0] = 0
+        module.inner.weight[0].abs_()
+        module.stem.weight.abs_()
+    images = [torch.zeros(1, 3, small.SIZE, small.SIZE)]
+    images[0][..., -1, :] = 1
+    groups = small.graph_of(module).groups
+    seen = observe(module, images, small.Halves())
+    (places,) = seen.layers['outer'].places
+    assert places.tolist() == list(range(small.SIZE ** 2))
+    found = channel_sensitivities(module, groups, seen)
+    assert 'inner' in found and (found['inner'] > 0).all()

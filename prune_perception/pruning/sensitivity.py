@@ -52,7 +52,7 @@ def channel_sensitivities(
 
     def hook(name: str) -> Callable[..., None]:
         def call(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            places = seen.layers[name].places[calls[name]][:_PLACES]
+            places = _spread(seen.layers[name].places[calls[name]])
             calls[name] += 1
             x = inputs_at(layers[name], inputs[0], places)
             found[name] = torch.maximum(found[name], layer_sensitivities(layers[name], x))
@@ -103,6 +103,13 @@ def layer_sensitivities(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> torch.
                 share = share / total
                 result[part] = torch.maximum(result[part], share.amax((0, 1)))
     return result.flatten()
+
+
+def _spread(places: torch.Tensor) -> torch.Tensor:
+    """Return no more than ``_PLACES`` of some places, from the first to the last of them."""
+    # Of a small map all places are there, row by row: the first ones would be its top rows.
+    count = min(_PLACES, len(places))
+    return places[torch.linspace(0, len(places) - 1, count, dtype=torch.float64).long()]
 
 
 def _groups(layer: nn.Conv2d | nn.Linear) -> int:
