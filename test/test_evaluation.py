@@ -657,12 +657,14 @@ def test_outputs_do_not_write_over_each_other_or_what_is_read(
     monkeypatch.setattr(job, 'evaluate', forbidden)
     labels = tmp_path / 'labels.json'
     labels.write_text('{}')
+    (tmp_path / 'new').mkdir()
     (tmp_path / 'link.html').symlink_to(tmp_path / 'out.json')
     for words in (
             ['--html', str(tmp_path / 'out.json')], ['--html', str(tmp_path / 'link.html')],
-            ['--html', str(labels), '--ground-truth', str(labels)], ['--bag-out', str(bag)]):
+            ['--html', str(labels), '--ground-truth', str(labels)], ['--bag-out', str(bag)],
+            ['--bag-out', str(tmp_path / 'new'), '--json', str(tmp_path / 'new/x.json')]):
         assert command(*words) == 2
-        assert 'is read, or written besides' in capsys.readouterr().err
+        assert 'written besides' in capsys.readouterr().err
     assert labels.read_text() == '{}'
 
 

@@ -20,6 +20,7 @@ pytest.importorskip('pycocotools')
 from prunable import networks_in_use, stopped, write_footage, write_squares  # noqa: E402
 
 from prune_perception.cli.main import main  # noqa: E402
+from prune_perception.energy.hardware import profile_folder  # noqa: E402
 from prune_perception.pruning import forecaster  # noqa: E402
 
 TEST = Path(__file__).resolve().parent
@@ -112,13 +113,28 @@ def test_wrong_words(
     assert reason in capsys.readouterr().err
 
 
-def test_one_file_for_two_is_refused_before_the_work(
+def test_nothing_is_written_over_what_is_read_or_written_besides(
         place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(forecaster, 'forecast', lambda *_: pytest.fail('it was begun'))
     name = str(tmp_path / 'x')
-    assert 'is the file of --json' in refused(
+    assert 'is read, or written besides' in refused(
         capsys, words(place, '--json', name, '--html', name), 2)
+    machine = tmp_path / 'machine.yaml'
+    machine.write_bytes((profile_folder() / 'eyeriss_65nm.yaml').read_bytes())
+    before = sorted(place.rglob('*'))
+    for path, more in (
+            (machine, ['--hardware', str(machine)]), (place / 'footage/frame001.png', []),
+            (place / 'footage', []), (place / 'dense/weights.safetensors', [])):
+        content = None if path.is_dir() else path.read_bytes()
+        if content is None:
+            with pytest.raises(SystemExit):
+                main(words(place, *more, '--json', str(path)))
+            assert 'cannot be written' in capsys.readouterr().err
+        else:
+            assert 'read' in refused(capsys, words(place, *more, '--json', str(path)), 2)
+            assert path.read_bytes() == content
+    assert sorted(place.rglob('*')) == before
 
 
 def test_a_full_disk_leaves_what_was_there(

@@ -432,13 +432,15 @@ def test_a_reference_is_needed(walk: Path, bundles: dict[str, Path],
 
 
 def test_words_that_are_wrong_together(
-        command: Callable[..., int], walk: Path, tmp_path: Path,
+        command: Callable[..., int], bundles: dict[str, Path], tmp_path: Path,
         capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(potential_survey, 'survey', None)  # the work does not begin
     out = tmp_path / 'out'
     for words, reason in (
             (['--truth-class', 'car'], '--truth-class: is for --ground-truth'),
-            (['--json', str(out), '--html', str(out)], 'is read, or written besides')):
+            (['--json', str(out), '--html', str(out)], 'is read, or written besides'),
+            (['--html', str(bundles['shy'] / 'model.yaml')], 'is there already, in'),
+            (['--json', str(bundles['dense'] / 'model.onnx')], 'is there already, in')):
         assert command(*words) == 2
         err = capsys.readouterr().err
         assert reason in err and len(err.splitlines()) == 1

@@ -301,16 +301,31 @@ def test_words_that_are_missing(place: Path, capsys: pytest.CaptureFixture[str])
     assert '--data and -o are needed' in refused(capsys, place, command, 2)
 
 
+def test_nothing_is_written_over_what_is_read(
+        place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(pruner, 'prune', lambda *_: pytest.fail('it was begun'))
+    other = str(place / 'other.json')
+    for more in (
+            ['-o', str(place / 'dense'), '--overwrite'], ['-o', str(place), '--overwrite'],
+            ['--json', str(place / 'dense/model.yaml')],
+            ['--html', str(place / 'footage/frame001.png')],
+            ['--json', other, '--html', other], ['--json', str(place / 'out')]):
+        reason = refused(capsys, place, words(place, *more), 2)
+        assert more[1] in reason
+
+
 def test_a_place_that_is_taken_is_refused_before_the_work(
         place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(pruner, 'prune', lambda *_: pytest.fail('it was begun'))
+    taken = tmp_path / 'taken'
+    taken.mkdir()
+    (taken / 'file').touch()
     for out, more, reason in (
-            ('footage', [], 'exists already'),
-            ('footage', ['--overwrite'], 'holds files but no bundle; it is not replaced'),
-            ('dense', ['--overwrite'], 'is the bundle that is to be pruned'),
-            ('footage/frame001.png/out', [], 'is no folder that can be written to')):
-        assert reason in refused(capsys, place, words(place, *more, out=out))
+            (taken, [], 'exists already'),
+            (taken, ['--overwrite'], 'holds files but no bundle; it is not replaced'),
+            (taken / 'file/out', [], 'is no folder that can be written to')):
+        assert reason in refused(capsys, place, words(place, *more, out=str(out)))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prune_perception.cli.words import above_zero, profile, whole
 from prune_perception.energy.hardware import ProfileError
 from prune_perception.energy.meters import discover
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.runtime.engines import EngineOptions
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"prune-perception {NAME}: {error}; install it with 'pip install "
               "prune_perception[offline]'", file=sys.stderr)
         return 1
+    check_outputs([], [('-o', arguments.output), ('--json', arguments.json)])
     try:
         if arguments.output:
             check_output(arguments.output)

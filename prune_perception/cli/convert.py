@@ -6,6 +6,7 @@
 import argparse
 from pathlib import Path
 
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.networks import CONVERTIBLE
 
 NAME = 'convert'
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb and return the exit status."""
+    check_outputs([arguments.source], [('-o', arguments.output)])
     # torch, which this imports, takes seconds that other verbs need not wait.
     from prune_perception.networks.convert import convert
     bundle = convert(

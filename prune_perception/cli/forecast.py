@@ -12,7 +12,9 @@ from prune_perception.bundle import read_bundle
 from prune_perception.cli.output import console, refuse, write_files
 from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
-from prune_perception.cli.words import number, output_file
+from prune_perception.cli.words import number, output_file, profile_file
+from prune_perception.energy.hardware import load_profile
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 
 NAME = 'forecast'
@@ -46,12 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Forecast, print, write and return the exit status."""
-    if arguments.json is not None and arguments.html is not None \
-            and arguments.json.resolve() == arguments.html.resolve():
-        return refuse(
-            NAME, f'--html {arguments.html}: is the file of --json; choose another', 2)
-    bundle = read_bundle(find_model(arguments.bundle))
-    pruned = tuple(read_bundle(find_model(name)) for name in arguments.pruned)
+    models = [find_model(name) for name in (arguments.bundle, *arguments.pruned)]
+    check_outputs([*models, arguments.data, profile_file(arguments.hardware)],
+                  [('--json', arguments.json), ('--html', arguments.html)])
+    bundle, *pruned = map(read_bundle, models)
     # torch takes seconds that a mistaken word need not wait for.
     from prune_perception.evaluation.metrics import MetricsError
     from prune_perception.pruning.agreement import AgreementError
@@ -64,11 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     from prune_perception.pruning.projection import ProjectionError
     from prune_perception.pruning.splits import SplitError
     request = Request(
-        bundle, arguments.data, arguments.hardware, topic=arguments.topic,
+        bundle, arguments.data, load_profile(arguments.hardware), topic=arguments.topic,
         frames=arguments.frames, bits=arguments.bits, classes=arguments.classes,
         method=arguments.method, unrelated=arguments.unrelated,
         resize=not arguments.keep_input_size, seed=arguments.seed,
-        largest_loss=arguments.largest_loss, pruned=pruned, check=arguments.check,
+        largest_loss=arguments.largest_loss, pruned=tuple(pruned), check=arguments.check,
         command=shlex.join(['prune-perception', *sys.argv[1:]]))
     try:
         with stages() as progress:

@@ -15,6 +15,7 @@ from types import ModuleType
 
 from prune_perception import __version__
 from prune_perception.bundle import BundleError
+from prune_perception.evaluation.files import OutputError
 from prune_perception.frames.errors import RecordingError
 from prune_perception.runtime.engines import EngineError
 
@@ -45,6 +46,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except _FOR_PEOPLE as error:
         print(f'prune-perception {arguments.verb}: {error}', file=sys.stderr)
         return 1
+    except OutputError as error:
+        print(f'prune-perception {arguments.verb}: {error}', file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         package = (error.name or '').partition('.')[0]
         if package == 'prune_perception':

@@ -6,7 +6,7 @@
 import argparse
 from pathlib import Path
 
-from prune_perception.cli.words import frame_range, names, profile, whole
+from prune_perception.cli.words import frame_range, names, profile_name, whole
 from prune_perception.pruning import METHODS
 
 
@@ -33,7 +33,7 @@ def add_footage(parser: argparse.ArgumentParser, *, required: bool, unrelated: s
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Add what a plan goes by."""
     parser.add_argument(
-        '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
+        '--hardware', type=profile_name, default='eyeriss_65nm', metavar='PROFILE',
         help='whose energy is saved: a shipped name or the path of a .yaml (%(default)s)')
     parser.add_argument(
         '--bits', type=whole(1, 64),

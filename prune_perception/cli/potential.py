@@ -11,7 +11,15 @@ import sys
 
 from prune_perception.cli.output import console, refuse, write_files
 from prune_perception.cli.progress import stages
-from prune_perception.cli.words import frame_range, number, output_file, profile_name, whole
+from prune_perception.cli.words import (
+    frame_range,
+    number,
+    output_file,
+    profile_file,
+    profile_name,
+    whole,
+)
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions, ENGINES
 
@@ -91,11 +99,17 @@ def run(arguments: argparse.Namespace) -> int:
     from prune_perception.evaluation.potential_report import html_report, print_survey
     from prune_perception.evaluation.potential_survey import survey, WEATHER
     try:
-        _check(arguments)
+        if arguments.truth_class is not None and arguments.ground_truth is None:
+            raise JobError('--truth-class: is for --ground-truth; give that too, or leave it out')
+        ladder = [find_model(name) for name in arguments.ladder]
+        dense = find_model(arguments.reference)
+        labels = None if arguments.ground_truth is None else Path(arguments.ground_truth)
+        check_outputs(
+            [arguments.data, labels, dense, *ladder, profile_file(arguments.hardware)],
+            [('--json', arguments.json), ('--html', arguments.html)])
         with stages() as show:
             found = survey(
-                arguments.data, [find_model(name) for name in arguments.ladder],
-                find_model(arguments.reference), topic=arguments.topic,
+                arguments.data, ladder, dense, topic=arguments.topic,
                 corruptions=arguments.corruptions or WEATHER, severities=arguments.severity,
                 up_to=arguments.up_to, largest_loss=arguments.largest_loss,
                 part=arguments.frames, every=arguments.every,
@@ -119,20 +133,3 @@ def run(arguments: argparse.Namespace) -> int:
             found.to_json(), indent=2, allow_nan=False) + '\n'),
         (arguments.html, lambda: html_report(found))))
     return 1 if found.wrong else written
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse words that do not go together."""
-    from prune_perception.evaluation.job_error import JobError
-    if arguments.truth_class is not None and arguments.ground_truth is None:
-        raise JobError('--truth-class: is for --ground-truth; give that too, or leave it out')
-    taken = {arguments.data.resolve()}
-    if arguments.ground_truth is not None:
-        taken.add(Path(arguments.ground_truth).resolve())
-    for option, path in (('--json', arguments.json), ('--html', arguments.html)):
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise JobError(
-                f'{option} {path}: is read, or written besides; give it a name of its own')
-        taken.add(path.resolve())

@@ -5,14 +5,15 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 import sys
 
 from prune_perception.bundle import Bundle, read_bundle, replace_card
 from prune_perception.calibration import CalibrationError
 from prune_perception.cli.output import console
-from prune_perception.cli.words import profile, whole
+from prune_perception.cli.words import output_file, profile_file, profile_name, whole
+from prune_perception.energy.hardware import load_profile
 from prune_perception.energy.layer_times import LayerTimes
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the words of this verb."""
     parser.add_argument('bundle', help='bundle folder or shipped name, for example nanodet_g')
     parser.add_argument(
-        '--hardware', type=profile, default='eyeriss_65nm', metavar='PROFILE',
+        '--hardware', type=profile_name, default='eyeriss_65nm', metavar='PROFILE',
         help='hardware profile: a shipped name or the path of a .yaml (%(default)s)')
     parser.add_argument(
         '--batch', type=whole(1), default=1, help='images processed together (%(default)s)')
@@ -46,13 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--save', action='store_true',
         help="write the account into the bundle's card, for the node to compare with")
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the account as JSON')
-    parser.add_argument('--html', type=Path, metavar='FILE', help='write it as a page')
+    parser.add_argument(
+        '--json', type=output_file, metavar='FILE', help='write the account as JSON')
+    parser.add_argument('--html', type=output_file, metavar='FILE', help='write it as a page')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Count, model and print, and return the exit status."""
-    bundle = read_bundle(find_model(arguments.bundle))
+    model = find_model(arguments.bundle)
+    check_outputs([model, profile_file(arguments.hardware)],
+                  [('--json', arguments.json), ('--html', arguments.html)])
+    bundle = read_bundle(model)
     # torch takes seconds that a mistaken word need not wait for.
     from prune_perception.energy.counting import profile_module
     from prune_perception.energy.report import print_account, write_html, write_json
@@ -60,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         account = profile_module(
             load_network(bundle), example_input(bundle.card.input),
-            profile=arguments.hardware, network=bundle.card.name,
+            profile=load_profile(arguments.hardware), network=bundle.card.name,
             batch=arguments.batch, bits=arguments.bits, seconds=arguments.seconds)
         times = _measure(bundle, arguments) if arguments.measure else None
     except (ValueError, CalibrationError) as error:

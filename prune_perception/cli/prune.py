@@ -14,7 +14,9 @@ from prune_perception.bundle import Bundle, check_place, read_bundle, write_bund
 from prune_perception.cli.output import console, refuse, write_files
 from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
-from prune_perception.cli.words import duration, output_file, whole
+from prune_perception.cli.words import duration, output_file, profile_file, whole
+from prune_perception.energy.hardware import load_profile
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 
 if TYPE_CHECKING:
@@ -67,11 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Prune, write, print and return the exit status."""
     if not arguments.groups and (arguments.data is None or arguments.output is None):
         return refuse(NAME, '--data and -o are needed (all but --groups need them)', 2)
-    bundle = read_bundle(find_model(arguments.bundle))
+    model = find_model(arguments.bundle)
     if not arguments.groups:
-        if arguments.output.resolve() == bundle.folder.resolve():
-            return refuse(NAME, f'{arguments.output}: is the bundle that is to be pruned; '
-                          'choose another name', 1)
+        check_outputs([model, arguments.data, profile_file(arguments.hardware)], [
+            ('-o', arguments.output), ('--json', arguments.json), ('--html', arguments.html)])
+    bundle = read_bundle(model)
+    if not arguments.groups:
         check_place(arguments.output, overwrite=arguments.overwrite)  # before work of minutes
     # torch takes seconds that a mistaken word need not wait for.
     from prune_perception.pruning.agreement import AgreementError
@@ -85,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.groups:
             return _print_groups(bundle)
         request = Request(
-            bundle, arguments.data, arguments.hardware, topic=arguments.topic,
+            bundle, arguments.data, load_profile(arguments.hardware), topic=arguments.topic,
             frames=arguments.frames, name=arguments.output.name,
             energy_budget=_energy_budget(arguments),
             latency_budget=None if arguments.latency_budget is None

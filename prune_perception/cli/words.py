@@ -89,6 +89,11 @@ def profile_name(text: str) -> str:
     return text
 
 
+def profile_file(name: str) -> Path | None:
+    """Return the file that a word for a hardware profile names; None for a shipped one."""
+    return Path(name) if name.endswith('.yaml') else None
+
+
 def frame_range(text: str) -> tuple[int, int]:
     """Return the first and the last frame of a part, from 1, for argparse."""
     first, dash, last = text.partition('-')

@@ -14,7 +14,7 @@ from typing import Any
 from prune_perception.evaluation.corruptions import create_corruption, SEVERITIES
 from prune_perception.evaluation.evaluation import evaluate, model_names
 from prune_perception.evaluation.figures import AGREEMENT, Evaluation, Settings, STREAMING_KEYS
-from prune_perception.evaluation.files import write_whole
+from prune_perception.evaluation.files import check_outputs, OutputError, write_whole
 from prune_perception.evaluation.ground_truth import open_labels
 from prune_perception.evaluation.job_error import JobError
 from prune_perception.evaluation.realtime import judged_by, RealtimeRun, run_realtime
@@ -256,16 +256,15 @@ def _are_several(job: Job) -> bool:
 
 def _check_outputs(job: Job) -> None:
     """Refuse to write two things to one place, or over what is read."""
-    taken = {path.resolve() for path in (*job.recordings, *job.models)}
-    if job.ground_truth is not None:
-        taken.add(Path(job.ground_truth).resolve())
-    for option, path in (('--json', job.json), ('--html', job.html), ('--bag-out', job.bag_out)):
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise JobError(f'{option} {path}: is read, or written besides; give it a name of its '
-                           'own')
-        taken.add(path.resolve())
+    hardware = job.settings.hardware
+    try:
+        check_outputs(
+            [*job.recordings, *job.models, job.reference,
+             None if job.ground_truth is None else Path(job.ground_truth),
+             Path(hardware) if hardware.endswith('.yaml') else None],
+            [('--json', job.json), ('--html', job.html), ('--bag-out', job.bag_out)])
+    except OutputError as error:
+        raise JobError(str(error)) from error
 
 
 def _listen(job: Job, node: str, say: Say) -> RealtimeRun:
