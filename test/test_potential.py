@@ -5,7 +5,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 import errno
+from io import StringIO
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ pytest.importorskip('onnxruntime')
 pytest.importorskip('pycocotools')
 
 from blobs import Blob, box_of, DOG, draw_blobs, PERSON, score_of, write_blobs, write_pictures
+from bundles import small_card
 import numpy as np
 from pages import Structure
+from rich.console import Console
 
 from prune_perception.bundle import read_bundle
 from prune_perception.cli.main import main
@@ -39,8 +43,9 @@ from prune_perception.evaluation.potential import (
     Verdict,
     why_unjudged,
 )
-from prune_perception.evaluation.potential_report import html_report, sentences
+from prune_perception.evaluation.potential_report import html_report, print_survey, sentences
 from prune_perception.evaluation.potential_survey import MirroredDetector, survey
+from prune_perception.evaluation.replay import digest_of
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.engines import EngineOptions
 
@@ -229,6 +234,31 @@ def test_what_the_dense_detector_is_not_confident_of_is_no_object(
     assert found.conditions[0].objects == 3 * FRAMES
 
 
+def test_what_a_rung_was_made_from_is_told(
+        walk: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Of the footage and the parent: on the frames that it was fitted to a rung fares better."""
+    provenance, dense = small_card().provenance, read_bundle(bundles['dense']).digest
+    made = {
+        'known': replace(provenance, command='prune known', data=digest_of(walk), parent=dense),
+        'other': replace(provenance, data='3' * 64, parent='4' * 64),
+        'fine': replace(provenance, data='3' * 64, parent=dense)}
+    for name, each in made.items():
+        write_blobs(tmp_path / name, energy=energy(500.), provenance=each)
+    rungs = {'dense': bundles['dense'], 'bold': bundles['bold'],
+             **{name: tmp_path / name for name in made}}
+    found = run(walk, rungs, 'known', 'other', 'fine', 'bold', corruptions=[])
+    assert [(note.split()[0], reason) for note in found.notes for reason in (
+        'on this very recording', 'from another bundle', 'does not say what') if reason in note
+    ] == [('known', 'on this very recording'), ('other', 'from another bundle'),
+          ('bold', 'does not say what')]
+    assert found.notes[0].endswith('made by: prune known')
+    assert not any(note.startswith('fine ') for note in found.notes)
+    console = Console(record=True, width=80, file=StringIO())
+    print_survey(found, console)
+    assert 'note: known was pruned on this very recording' in console.export_text()
+    assert 'known was pruned on this very recording' in html_report(found)
+
+
 def test_order_of_the_rungs_does_not_matter(walk: Path, bundles: dict[str, Path]) -> None:
     first, second = (run(walk, bundles, *names).to_json() for names in (
         ('shy', 'bold'), ('bold', 'shy')))
@@ -369,6 +399,8 @@ def test_footage_by_which_nothing_can_be_told(
         walk: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(PotentialError, match='16 frames are too few .*blocks of 4'):
         run(walk, bundles, part=(1, 16))
+    with pytest.raises(PotentialError, match='1 frame is too few .*5 blocks or more of 1 '):
+        run(walk, bundles, part=(1, 1))
     with pytest.raises(PotentialError, match='has no frame 31, the recording ends with 30'):
         run(walk, bundles, part=(31, 40))
     night = write_pictures(tmp_path / 'night', [[]] * FRAMES)

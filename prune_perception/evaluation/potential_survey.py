@@ -141,12 +141,15 @@ def survey(
                 clean = result
                 _check(conditions[0], reference, len(result.read_seconds), settings)
     assert clean is not None
+    digest = digest_of(recording_path)
     return Survey(
         reference.card.name, reference.digest, ladder, tuple(conditions), largest_loss, up_to,
-        class_names, str(recording_path), digest_of(recording_path), len(clean.read_seconds),
+        class_names, str(recording_path), digest, len(clean.read_seconds),
         (first, last, every), None if labels is None else labels.source,
         _draws(len(clean.read_seconds), settings).length, settings,
-        clean.notes, (*(trouble.reason for trouble in clean.troubles), *clean.warnings),
+        (*_provenance(reference, {rung.name: bundles[rung.name] for rung in ladder}, digest),
+         *clean.notes),
+        (*(trouble.reason for trouble in clean.troubles), *clean.warnings),
         machine_name(), package_versions(), command,
         datetime.now(UTC).isoformat(timespec='seconds'))
 
@@ -180,6 +183,29 @@ def _bundles(rungs: Sequence[Path], dense: Path) -> dict[str, Bundle]:
         if rung.resolve() == dense.resolve():
             raise JobError(f'{rung}: is the reference; a ladder is of what was pruned from it')
     return dict(zip(model_names(rungs), map(read_bundle, rungs), strict=True))
+
+
+def _provenance(dense: Bundle, rungs: Mapping[str, Bundle], data: str) -> tuple[str, ...]:
+    """
+    Return what the cards say that makes a ladder's figures mean less, one line each.
+
+    :param data: digest of the recording.
+    """
+    notes = []
+    for name, bundle in rungs.items():
+        made = bundle.card.provenance
+        if made.data == data:
+            notes.append(
+                f'{name} was pruned on this very recording, and fares better on frames that it '
+                'was fitted to: look at others of it (--frames), or at another recording; it was '
+                f'made by: {made.command}')
+        if made.parent != dense.digest:
+            whose = 'does not say what it was pruned from' if made.parent is None else \
+                'was pruned from another bundle'
+            notes.append(
+                f'{name} {whose}, and not from {dense.card.name} as it is: a loss is what it '
+                'sees otherwise than this one, and what pruning cost it is not told apart')
+    return tuple(notes)
 
 
 def _ladder(bundles: Mapping[str, Bundle], dense: Bundle, hardware: str) -> tuple[Rung, ...]:
