@@ -30,8 +30,11 @@ from rich.console import Console
 from prune_perception.detections import Detections
 from prune_perception.energy.hardware import load_profile
 from prune_perception.energy.report import number
+from prune_perception.pruning.certificate import Count
 from prune_perception.pruning.distillation import Point
 from prune_perception.pruning.input_size import Sizes, Trial
+from prune_perception.pruning.miss_bound import MissBound
+from prune_perception.pruning.provable import Bound, GroupBound, LayerBound
 from prune_perception.pruning.pruner import Example, Outcome, prune, Request
 from prune_perception.pruning.report import html_report, summary
 from prune_perception.pruning.tables import print_outcome
@@ -202,6 +205,63 @@ def test_the_footage_and_the_conditions_are_told(outcome: Outcome, page: str) ->
     assert f'certify {source.frames} {source.first_frame} to {source.last_frame}' in splits
     assert source.last_frame == FRAMES
     assert f'{FRAMES}, of 64 × 32 pixels' in splits
+
+
+def printed(outcome: Outcome) -> str:
+    stream = io.StringIO()
+    print_outcome(outcome, Console(file=stream, width=200))
+    return stream.getvalue()
+
+
+def test_what_is_proved_is_told_layer_by_layer(outcome: Outcome) -> None:
+    groups = (GroupBound('first', 96, 40, 12.5, 81, 1.75, 0.875, 4321, 100),
+              GroupBound('second', 96, 8, 3.25, None, 0.0, 1.0, 765, 100))
+    layer = LayerBound('third', ('first', 'second'), 1.75, 0.625, 0.375, 6.5, math.inf, 2.125)
+    proved = replace(outcome, bound=Bound(
+        groups, (layer,), math.inf, 2.125, 0.05, 2, 50))
+    section = Structure(part(html_report(proved), 'bound')).words
+    for shown in (section, ' '.join(printed(proved).split())):
+        for row in ('first 96 40 12.5 81 1.75 4321 0.875', 'second 96 8 3.25 all kept 0 765 1',
+                    'third first, second 4321 + 765 1.75 0.625 0.375 6.5 – 2.12',
+                    'draws for 0.5', 'probability of 0.05', 'vacuous'):
+            assert row in shown, row
+
+
+def test_of_another_method_it_is_told_that_nothing_is_proved(
+        outcome: Outcome, page: str) -> None:
+    assert outcome.request.method == 'combined' and outcome.bound is None
+    for shown in (Structure(part(page, 'bound')).words, ' '.join(printed(outcome).split())):
+        assert 'What can be proved of a plan does not cover the shipped network' in shown
+
+
+def test_the_bound_of_each_class_is_told(outcome: Outcome) -> None:
+    classes = {'dog': Count(5, 1, MissBound(3, 2, 1, 1, 0.9871)),
+               'person': Count(900, 30, MissBound(80, 60, 1, 1, 0.07663)),
+               'cat': Count(400, 90, MissBound(50, 40, 8, 7, 0.3))}
+    several = replace(outcome, certificate=replace(outcome.certificate, classes=classes))
+    section = Structure(part(html_report(several), 'certificate')).words
+    for shown in (section, ' '.join(printed(several).split())):
+        rows = ('person 7.7 % 1 of 80 60 30 of 900 certified',
+                'cat 30 % 8 of 50 40 90 of 400 above 10 %',
+                'dog 98.8 % 1 of 3 2 1 of 5 not enough evidence for 10 %')
+        places = [shown.index(row) for row in rows]
+        assert places == sorted(places)
+        assert 'that all of them hold at once is less sure' in shown
+    many = replace(several, certificate=replace(several.certificate, classes={
+        f'class {number}': classes['dog'] for number in range(13)}))
+    assert '3 more, see --json' in printed(many) and 'class 12' not in printed(many)
+    assert 'class 12' in html_report(many)
+    alone = replace(several, card=replace(several.card, class_names=('person',)))
+    assert '1 of 80' not in printed(alone)  # the lines above the notes say it
+
+
+def test_what_is_no_number_is_none_for_json(outcome: Outcome) -> None:
+    lost = Point(50, 100.0, math.nan, {'classes': math.nan, 'boxes': math.inf}, math.inf)
+    figures = summary(replace(outcome, curve=(*outcome.curve, lost)))
+    assert figures['training'][-1] == {
+        'step': 50, 'seconds': 100.0, 'train_loss': None,
+        'parts': {'classes': None, 'boxes': None}, 'select_loss': None}
+    json.dumps(figures, allow_nan=False)
 
 
 def test_what_others_wrote_stays_text(outcome: Outcome) -> None:

@@ -161,5 +161,6 @@ def _write_reports(outcome: 'Outcome', arguments: argparse.Namespace,
     from prune_perception.pruning.report import html_report, summary
     return write_files(NAME, (
         (arguments.json, lambda: json.dumps(
-            {**summary(outcome), 'energy_measured': measured}, indent=1) + '\n'),
+            {**summary(outcome), 'energy_measured': measured}, indent=1, allow_nan=False)
+            + '\n'),
         (arguments.html, lambda: html_report(outcome, energy_measured=measured))))

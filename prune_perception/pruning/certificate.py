@@ -197,6 +197,28 @@ class Certificate:
             'more_if_nothing_is_missed': None if nothing is None else asdict(nothing),
             'more_at_the_share_seen': None if same is None else asdict(same)}
 
+    def classes_title(self) -> str:
+        """Return what :meth:`class_table` is about."""
+        return (f'Certificate, class by class: each bound holds by itself with '
+                f'{_percent(self.demand.confidence)} confidence; that all of them hold at once is '
+                'less sure')
+
+    def class_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return what is missed of each class, as text; the class with most objects first."""
+        needed = units_needed(self.demand.bound, self.demand.confidence)
+        head = ['class', 'missed at most', f'{_several(self.unit)} missed', 'independent',
+                'objects missed, frame by frame', '']
+        rows = []
+        for name, count in sorted(self.classes.items(), key=lambda each: -each[1].objects):
+            found = count.of_units
+            rows.append([
+                name, _percent(found.bound), f'{found.missed} of {found.units}',
+                f'{found.effective}', f'{count.objects_missed} of {count.objects}',
+                'certified' if found.bound <= self.demand.bound else
+                f'above {_percent(self.demand.bound)}' if found.effective >= needed else
+                f'not enough evidence for {_percent(self.demand.bound)}'])
+        return head, rows
+
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> 'Certificate':
         """

@@ -38,6 +38,7 @@ from prune_perception.pruning.error_propagation import (
     propagate,
     relative,
 )
+from prune_perception.pruning.finite import finite
 from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan
@@ -57,7 +58,8 @@ GOAL = 0.5
 SAMPLED = ('channels drawn by their sensitivities and reweighted, to the widths of the plan in '
            'expectation; not restored, not distilled')
 REMOVED = "the plan's channels removed, nothing else changed; not restored, not distilled"
-NOT_SHIPPED = 'does not cover the shipped network, which is restored and distilled'
+NOT_SHIPPED = ('does not cover the shipped network, whose weights are fitted anew after the '
+               'removal')
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,8 @@ class Bound:
         plain = asdict(self)
         plain.update(informative=self.informative, informative_sampled=self.informative_sampled,
                      informative_removed=self.informative_removed)
-        finite: dict[str, Any] = _finite(plain)
-        return finite
+        known: dict[str, Any] = finite(plain)
+        return known
 
 
 def bound_of(
@@ -305,13 +307,3 @@ def _verdict(compounded: float, obstacle: str) -> str:
         return f'informative: at most {compounded:.3g}'
     return 'vacuous: ' + (f'at most {compounded:.3g}' if math.isfinite(compounded)
                           else 'beyond what can be computed')
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return value

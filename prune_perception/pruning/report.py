@@ -29,6 +29,14 @@ from prune_perception.evaluation.intervals import Interval
 from prune_perception.evaluation.report.charts import axis, legend, Line, lines
 from prune_perception.page import COLOURS, Markup, page, pairs, table, tag, text, tiles
 from prune_perception.pruning.agreement import CONFIDENT
+from prune_perception.pruning.bound_tables import (
+    group_table,
+    groups_title,
+    layer_table,
+    layers_title,
+    UNPROVED,
+)
+from prune_perception.pruning.finite import finite
 from prune_perception.pruning.footage import Images
 from prune_perception.pruning.pruner import Outcome
 from prune_perception.runtime.drawing import draw
@@ -54,9 +62,8 @@ def html_report(outcome: Outcome, *, energy_measured: Sequence[str] = ()) -> str
         ('plan', 'Why this plan', text(_sizes(outcome), _sweep(outcome))),
         ('widths', 'Widths', _widths(outcome)),
         ('agreement', 'Agreement with the dense network', _agreement(outcome)),
-        ('certificate', 'Certificate', _lines(outcome.certificate.text())),
-        *([('bound', 'What can be proved', _lines(outcome.bound.text()))]
-          if outcome.bound else []),
+        ('certificate', 'Certificate', _certificate(outcome)),
+        ('bound', 'What can be proved', _bound(outcome)),
         ('training', 'Distillation', _training(outcome)),
         ('frames', 'Frames kept aside', _examples(outcome)),
         ('footage', 'Footage', _footage(outcome)),
@@ -72,6 +79,11 @@ def html_report(outcome: Outcome, *, energy_measured: Sequence[str] = ()) -> str
 
 def summary(outcome: Outcome) -> dict[str, Any]:
     """Return the outcome as plain values, ready for JSON; what is not known is None."""
+    known: dict[str, Any] = finite(_values(outcome))
+    return known
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
     request, splits, latency = outcome.request, outcome.splits, outcome.latency
     return {
         'name': outcome.card.name,
@@ -102,14 +114,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             'figure': 'agreement_ap50', 'of': 'restoration', 'value': outcome.forecast.value,
             **_ends(outcome.forecast.interval)},
         'plan': {
-            'share': outcome.plan.share, 'forecast_cost': _finite(outcome.plan.cost),
+            'share': outcome.plan.share, 'forecast_cost': outcome.plan.cost,
             'widths': {name: {'before': before, 'after': after}
                        for name, (before, after) in outcome.plan.widths.items()},
             'removed': {name: list(channels) for name, channels in outcome.plan.removed.items()}},
         'sweep': {
             'dense_mac': outcome.swept.dense_energy,
             'steps': [{'group': step.group, 'channels': list(step.channels),
-                       'cost': _finite(step.cost), 'energy_mac': step.energy}
+                       'cost': step.cost, 'energy_mac': step.energy}
                       for step in outcome.swept.steps]},
         'input_sizes': None if outcome.sizes is None else {
             'consistency': outcome.sizes.consistency,
@@ -118,8 +130,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
                        for trial in outcome.sizes.trials]},
         'ridges': dict(outcome.ridges),
         'training': [{'step': point.step, 'seconds': point.seconds,
-                      'train_loss': _finite(point.train_loss), 'parts': dict(point.parts),
-                      'select_loss': _finite(point.select_loss)} for point in outcome.curve],
+                      'train_loss': point.train_loss, 'parts': dict(point.parts),
+                      'select_loss': point.select_loss} for point in outcome.curve],
         'footage': {
             'path': str(outcome.footage.path), 'digest': outcome.footage.digest,
             'frames': len(outcome.footage.images),
@@ -350,9 +362,26 @@ def _agreement(outcome: Outcome) -> Markup:
         table(['stage', 'AP50'], rows,
               caption=f'On {len(outcome.splits.select)} frames kept aside'),
         tag('p', f'What the dense network finds with a score of {CONFIDENT:g} or more counts as '
-            'there. These frames chose the ridge, the input size and when training stops, so '
-            'that the figures are a little favourable; labelled footage of another time, with '
-            'prune-perception evaluate, is not.', class_='soft'))
+            'there. These frames chose the ridge, the input size and which weights of the '
+            'training were kept, so that the figures are a little favourable; labelled footage '
+            'of another time, with prune-perception evaluate, is not.', class_='soft'))
+
+
+def _certificate(outcome: Outcome) -> Markup:
+    certificate = outcome.certificate
+    head, rows = certificate.class_table()
+    return text(_lines(certificate.text()), table(
+        head, rows, caption=certificate.classes_title(), class_='classes') if rows else '')
+
+
+def _bound(outcome: Outcome) -> Markup:
+    bound = outcome.bound
+    if bound is None:
+        return _lines(UNPROVED)
+    return text(_lines(bound.text()), *(
+        table(head, rows, caption=title, class_='proved') for title, (head, rows) in (
+            (groups_title(bound), group_table(bound)), (layers_title(bound), layer_table(bound)))
+        if rows))
 
 
 def _lines(words: str) -> Markup:
@@ -431,7 +460,8 @@ def _footage(outcome: Outcome) -> Markup:
     footage, splits = outcome.footage, outcome.splits
     frames = len(footage.images)
     use = {'fit': 'statistics, restoration, distillation',
-           'select': 'ridge, input size, when training stops, the agreement above',
+           'select': 'ridge, input size, which weights of the training are kept, the agreement '
+                     'above',
            'certify': 'the certificate, which reads them once, when nothing is chosen any more'}
     rows = [[name, f'{count}', f'{first} to {last}', use[name]]
             for name, count, first, last in _parts(outcome)]
@@ -506,11 +536,6 @@ def _figure(value: float | None) -> str:
     return '–' if value is None else f'{value:.4f}'
 
 
-def _finite(value: float) -> float | None:
-    """Return a number that JSON can hold."""
-    return value if math.isfinite(value) else None
-
-
 _STYLE = """
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .9rem; margin: 1rem 0; }
 figure { margin: .6rem 0; min-width: 0; }
@@ -527,8 +552,9 @@ figcaption { color: var(--soft); font-size: .88rem; margin: .2rem 0; overflow-wr
 .value { text-align: right; font-variant-numeric: tabular-nums; font-size: .82rem; }
 .bar.width { width: 7rem; height: .8rem; background: var(--panel); margin-top: .25rem; }
 .ties { display: block; text-align: left; min-width: 18rem; max-width: 38rem; }
-.widths th:last-child, .parts th:last-child { text-align: left; }
-.sizes td:last-child, .parts td:last-child { text-align: left; min-width: 14rem; }
+.widths th:last-child, .parts th:last-child, .classes th:last-child { text-align: left; }
+.sizes td:last-child, .parts td:last-child, .classes td:last-child {
+  text-align: left; min-width: 14rem; }
 .warning ul { margin: .2rem 0; }
 @media (max-width: 640px) {
   .layer { grid-template-columns: 1fr; gap: 0; padding: .3rem 0; }

@@ -10,6 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_perception.energy.report import joules, number
+from prune_perception.pruning.bound_tables import (
+    group_table,
+    groups_title,
+    layer_table,
+    layers_title,
+    UNPROVED,
+)
 from prune_perception.pruning.pruner import Outcome
 from prune_perception.pruning.report import (
     agreement_by_stage,
@@ -20,6 +27,7 @@ from prune_perception.pruning.report import (
 
 _LAYERS = 10
 _NOTES = 10
+_CLASSES = 10
 
 
 def print_outcome(outcome: Outcome, console: Console, energy_measured: Sequence[str] = ()) -> None:
@@ -46,16 +54,20 @@ def print_outcome(outcome: Outcome, console: Console, energy_measured: Sequence[
              f'frames: {outcome.sizes.consistency:.4f}), and the forecast loss of a network '
              'within the budget' if outcome.sizes else '', _sizes(outcome)),
             ('Channels', _widths(outcome)),
-            ('Time of each stage', _seconds(outcome))):
+            *(((groups_title(outcome.bound), _texts(*group_table(outcome.bound))),
+               (layers_title(outcome.bound), _texts(*layer_table(outcome.bound))))
+              if outcome.bound else ()),
+            ('Time of each stage', _seconds(outcome)),
+            (outcome.certificate.classes_title(), _classes(outcome))):
         if table.row_count:
             console.print()
             if title:
                 say(title, 'italic')
             console.print(table)
     console.print()
-    for said in (outcome.certificate, outcome.bound):
-        for line in said.text().splitlines() if said else ():
-            say(line)
+    said = outcome.bound.text() if outcome.bound else UNPROVED
+    for line in (*outcome.certificate.text().splitlines(), *said.splitlines()):
+        say(line)
     if outcome.sizes is None:
         say(f'Input size: kept, {outcome.reason_for_one_size()}')
     say(measured_sentence(outcome))
@@ -73,6 +85,22 @@ def _plain(*columns: str) -> Table:
     for place, name in enumerate(columns):
         table.add_column(name, justify='right' if place else 'left', no_wrap=True)
     return table
+
+
+def _texts(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = _plain(*head)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _classes(outcome: Outcome) -> Table:
+    """Return the certificate by class; of a network of one class it says nothing new."""
+    head, rows = outcome.certificate.class_table()
+    if len(outcome.card.class_names) == 1:
+        return _plain(*head)
+    more = [f'{len(rows) - _CLASSES} more, see --json', *[''] * (len(head) - 1)]
+    return _texts(head, rows if len(rows) <= _CLASSES else [*rows[:_CLASSES], more])
 
 
 def _figures(outcome: Outcome) -> Table:
