@@ -297,9 +297,12 @@ def check_place(folder: str | os.PathLike[str], *, overwrite: bool = False) -> N
     parent = folder.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    try:  # of root's rights, and of some file systems, nothing else tells
+        Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=parent)).rmdir()
+    except OSError as error:
         raise BundleError(
-            f'{folder}: cannot be written: {parent} is no folder that can be written to')
+            f'{folder}: cannot be written: {parent} is no folder that can be written to '
+            f'({_reason(error)})') from error
 
 
 def replace_card(bundle: Bundle, card: Card) -> Bundle:

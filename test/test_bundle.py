@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from bundles import COMMITTED, small_card
@@ -22,6 +23,7 @@ import yaml
 from prune_perception.bundle import (
     Bundle,
     BundleError,
+    check_place,
     check_signature,
     DecoderSpec,
     NetworkSpec,
@@ -580,3 +582,16 @@ def test_nothing_in_the_package_unpickles() -> None:
     assert len(sources) > 30
     for path in sources:
         assert not unsafe(path.read_text(encoding='utf-8')), path
+
+
+def test_a_place_that_takes_no_folder_is_found_beforehand(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the rights would allow it, as root's do in /proc."""
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    check_place(tmp_path / 'deep/out')
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, 'mkdtemp', refuse)
+    with pytest.raises(BundleError, match='can be written to .read-only file system.$'):
+        check_place(tmp_path / 'out')

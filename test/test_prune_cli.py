@@ -177,6 +177,19 @@ def test_groups_are_printed_without_footage(
     assert 'taken by fine, coarse' in lines[2] and 'fixed: fine is an output' in lines[3]
 
 
+def test_groups_are_those_of_the_classes_that_stay(
+        place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def channels_of(*classes: str) -> int:
+        assert main(['prune', str(place / 'dense'), '--groups', *classes]) == 0
+        fine, = (line for line in capsys.readouterr().out.splitlines()
+                 if line.startswith('fine:'))
+        return int(re.findall(r'\d+', fine)[0])
+
+    assert channels_of() - channels_of('--classes', 'dog') == 1
+    assert "'cat' is not in bundle dense" in refused(
+        capsys, place, ['prune', str(place / 'dense'), '--groups', '--classes', 'cat'])
+
+
 def test_words_for_a_part_of_a_recording():
     assert frame_range('401-795') == (401, 795) and frame_range('7-7') == (7, 7)
     for text in ('0-5', '5-4', '5', '5-', '-5', 'a-b', '1-2-3'):
@@ -362,6 +375,20 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_bundle(
     assert capsys.readouterr().err.splitlines()[-1] == (
         'prune-perception prune: /dev/full: cannot be written: no space left on device')
     assert read_bundle(place / 'kept').card.class_names == ('dog',)
+
+
+def test_ctrl_c_after_the_bundle_is_written_says_that_it_is_there(
+        place: Path, at_once: None, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verb, '_measured_energy', stop)
+    assert main(words(place, out='late')) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f'prune-perception prune: stopped; the bundle {place / "late"} was written before and is '
+        'complete')
+    assert read_bundle(place / 'late').card.class_names == ('dog',)
 
 
 @pytest.mark.parametrize('stage', ['observe', pytest.param('distil', marks=pytest.mark.slow)])

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'time allows; the same seed then gives the same network')
     parser.add_argument(
         '--groups', action='store_true',
-        help='print which channels are tied and why, and end; needs BUNDLE alone')
+        help='print which channels are tied and why, and end; needs BUNDLE, and takes --classes')
     parser.add_argument('--html', type=output_file, metavar='FILE', help='write a report')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures')
     parser.add_argument(
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prune_perception.pruning.splits import SplitError
     try:
         if arguments.groups:
-            return _print_groups(bundle)
+            return _print_groups(bundle, arguments.classes)
         request = Request(
             bundle, arguments.data, load_profile(arguments.hardware), topic=arguments.topic,
             frames=arguments.frames, name=arguments.output.name,
@@ -108,9 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
         return refuse(NAME, str(error), 1)
     written = write_bundle(
         arguments.output, outcome.card, outcome.files, overwrite=arguments.overwrite)
-    measured = _measured_energy(bundle, written, outcome)
-    _print(outcome, written, arguments, measured)
-    return _write_reports(outcome, arguments, measured)
+    try:
+        measured = _measured_energy(bundle, written, outcome)
+        _print(outcome, written, arguments, measured)
+        return _write_reports(outcome, arguments, measured)
+    except KeyboardInterrupt:
+        return refuse(
+            NAME, f'stopped; the bundle {arguments.output} was written before and is complete', 1)
 
 
 def _energy_budget(arguments: argparse.Namespace) -> float | None:
@@ -119,10 +123,14 @@ def _energy_budget(arguments: argparse.Namespace) -> float | None:
     return float(arguments.energy_budget) if arguments.energy_budget is not None else None
 
 
-def _print_groups(bundle: Bundle) -> int:
+def _print_groups(bundle: Bundle, classes: tuple[str, ...] | None) -> int:
     from prune_perception.networks.registry import example_input, load_network
     from prune_perception.pruning.groups import ChannelGraph
-    graph = ChannelGraph(load_network(bundle), example_input(bundle.card.input))
+    from prune_perception.pruning.heads import head_of
+    network, card = load_network(bundle), bundle.card
+    if classes is not None:
+        network, card = head_of(card).keep_classes(network, card, classes)
+    graph = ChannelGraph(network, example_input(card.input))
     for group in graph.groups:
         print(group.describe())
     return 0
