@@ -30,9 +30,10 @@ import accuracy
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_perception.evaluation import LARGEST_LOSS, POTENTIAL_SEVERITIES
 from prune_perception.evaluation.potential import Survey
 from prune_perception.evaluation.potential_report import html_report, MARKS, sentences
-from prune_perception.evaluation.potential_survey import LARGEST_LOSS, SEVERITIES, survey, WEATHER
+from prune_perception.evaluation.potential_survey import survey, WEATHER
 from prune_perception.runtime.engines import EngineOptions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,7 +133,7 @@ def main() -> int:
     accuracy.add_data(parser)
     parser.add_argument('--every', type=int, default=4, help='frames (%(default)s)')
     parser.add_argument('--corruptions', nargs='+', default=WEATHER, metavar='NAME')
-    parser.add_argument('--severity', type=int, nargs='+', default=SEVERITIES)
+    parser.add_argument('--severity', type=int, nargs='+', default=POTENTIAL_SEVERITIES)
     parser.add_argument('--threads', type=int, default=1, help='of the engine (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument('--html', type=Path, metavar='FILE')

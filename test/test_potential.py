@@ -26,6 +26,7 @@ from rich.console import Console
 
 from prune_perception.bundle import read_bundle
 from prune_perception.cli.main import main
+from prune_perception.detections import Detections
 from prune_perception.evaluation import files, potential_survey
 from prune_perception.evaluation.figures import Settings
 from prune_perception.evaluation.ground_truth import GroundTruthError
@@ -46,6 +47,7 @@ from prune_perception.evaluation.potential import (
 from prune_perception.evaluation.potential_report import html_report, print_survey, sentences
 from prune_perception.evaluation.potential_survey import MirroredDetector, survey
 from prune_perception.evaluation.replay import digest_of
+from prune_perception.evaluation.runs import FrameResult, ModelRun
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.engines import EngineOptions
 
@@ -265,6 +267,15 @@ def test_order_of_the_rungs_does_not_matter(walk: Path, bundles: dict[str, Path]
     assert {**first, 'date': ''} == {**second, 'date': ''}
 
 
+def test_a_score_at_the_operating_point_is_confident(bundles: dict[str, Path]) -> None:
+    """As for the agreement of `prune`: from 0.35 on."""
+    scores = np.array([0.25, np.nextafter(np.float32(0.25), np.float32(0))], np.float32)
+    seen = Detections(np.array([[0, 0, 9, 9]] * 2, np.float32), scores, np.zeros(2, np.int64))
+    run = ModelRun('dense', '', ('person',), '', (FrameResult(3, 0, None, seen),))
+    truth = potential_survey._truth_of(run, ('person',), 0.25)
+    assert len(truth.frames[3].classes) == 1
+
+
 def test_a_mirrored_image_has_its_boxes_where_they_are(bundles: dict[str, Path]) -> None:
     bundle = read_bundle(bundles['dense'])
     image = draw_blobs([(1, 0, PERSON, BRIGHT), (2, 5, DOG, 200)])
@@ -397,7 +408,7 @@ def test_ladders_that_cannot_be(walk: Path, bundles: dict[str, Path]) -> None:
 
 def test_footage_by_which_nothing_can_be_told(
         walk: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(PotentialError, match='16 frames are too few .*blocks of 4'):
+    with pytest.raises(PotentialError, match='16 frames are too few .*5 blocks or more of 4'):
         run(walk, bundles, part=(1, 16))
     with pytest.raises(PotentialError, match='1 frame is too few .*5 blocks or more of 1 '):
         run(walk, bundles, part=(1, 1))

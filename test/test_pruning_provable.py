@@ -36,7 +36,6 @@ from prune_perception.pruning.provable_sampling import (  # noqa: E402
     draws_of_width,
     epsilon_for,
     expected_units,
-    frames_needed,
     inverse_rate,
     least_sensitive,
     rate,
@@ -196,11 +195,6 @@ def test_the_theorem_for_the_output_that_one_unit_makes_alone(draws, total):
         epsilon = epsilon_for(draws, total, 2, DELTA) / 3
         wrong = np.abs(counts * total / draws - 1) > epsilon
         assert binom.pmf(counts, draws, 1 / total)[wrong].sum() > DELTA
-
-
-def test_frames_needed():
-    frames = frames_needed(300, DELTA, 4.0)
-    assert 300 * math.exp(-frames / 4) <= DELTA < 300 * math.exp(-(frames - 1) / 4)
 
 
 # ---- draws

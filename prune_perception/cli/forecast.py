@@ -14,6 +14,7 @@ from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
 from prune_perception.cli.words import number, output_file, profile_file
 from prune_perception.energy.hardware import load_profile
+from prune_perception.evaluation import LARGEST_LOSS
 from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'saved within a loss. No labels are needed, and no bundle is written.')
     add_footage(parser, required=True, unrelated='the intervals draw them singly')
     parser.add_argument(
-        '--largest-loss', type=number(0.001, 0.999), default=0.05, metavar='LOSS',
+        '--largest-loss', type=number(0.001, 0.999), default=LARGEST_LOSS, metavar='LOSS',
         help='of agreement that is allowed, against what the dense detector loses to itself on '
         'mirrored images (%(default)s)')
     parser.add_argument(

@@ -19,6 +19,7 @@ from prune_perception.cli.words import (
     profile_name,
     whole,
 )
+from prune_perception.evaluation import LARGEST_LOSS, POTENTIAL_SEVERITIES, POTENTIAL_UP_TO
 from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import EngineOptions, ENGINES
@@ -49,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--corruptions', nargs='+', metavar='NAME',
         help='these alone (all that change the images)')
     parser.add_argument(
-        '--severity', type=int, nargs='+', choices=range(1, 6), default=(1, 3, 5),
-        metavar='1-5', help='(1 3 5)')
+        '--severity', type=int, nargs='+', choices=range(1, 6), default=POTENTIAL_SEVERITIES,
+        metavar='1-5', help=f'({" ".join(map(str, POTENTIAL_SEVERITIES))})')
     parser.add_argument(
-        '--up-to', type=whole(1, 5), default=3, metavar='1-5',
+        '--up-to', type=whole(1, 5), default=POTENTIAL_UP_TO, metavar='1-5',
         help='severity up to which the recommended rung has to survive (%(default)s)')
     parser.add_argument(
-        '--largest-loss', type=number(0.001, 0.999), default=0.05, metavar='SHARE',
+        '--largest-loss', type=number(0.001, 0.999), default=LARGEST_LOSS, metavar='SHARE',
         help='of agreement that a rung may lose, against what the dense detector loses to itself '
         'on mirrored images (%(default)s)')
     parser.add_argument(

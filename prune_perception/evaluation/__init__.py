@@ -34,3 +34,12 @@ Judge detectors on a recording, before the robot drives.
 
 Importing this package loads nothing.
 """
+
+LARGEST_LOSS = 0.05
+"""Of agreement, that pruning may cost where nobody says otherwise; for forecast and potential."""
+
+POTENTIAL_SEVERITIES = (1, 3, 5)
+"""Of the corruptions that a ladder is shown."""
+
+POTENTIAL_UP_TO = 3
+"""Severity up to which the recommended rung has to survive."""

@@ -302,6 +302,19 @@ def _pycocotools() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
+def ap50(judged: Judged, drawn: Draws) -> tuple[float, Floats]:
+    """
+    Return average precision at an overlap of 0.5, and that of each draw of frames.
+
+    :param drawn: blocks of the frames that were judged.
+    :returns: not a number where there is no object.
+    """
+    matches = match(judged)['all']
+    once = np.ones((1, len(drawn.blocks)))
+    value = float(average_precision(matches, once, places=(0,))[0, 0])
+    return value, average_precision(matches, drawn.weights[:, drawn.blocks], places=(0,))[:, 0]
+
+
 def average_precision(
         matches: Sequence[Matches], weights: Floats,
         places: Sequence[int] = range(len(THRESHOLDS))) -> Floats:

@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_perception.bundle import Bundle, read_bundle
-from prune_perception.evaluation import metrics
+from prune_perception.evaluation import (
+    LARGEST_LOSS,
+    metrics,
+    POTENTIAL_SEVERITIES,
+    POTENTIAL_UP_TO,
+)
 from prune_perception.evaluation.corruptions import (
     Corruption,
     CORRUPTIONS,
@@ -32,7 +37,7 @@ from prune_perception.evaluation.evaluation import (
 )
 from prune_perception.evaluation.figures import Settings
 from prune_perception.evaluation.ground_truth import Labels, open_labels
-from prune_perception.evaluation.intervals import draw, Draws, interval_of
+from prune_perception.evaluation.intervals import draw, Draws, interval_of, LEAST_BLOCKS
 from prune_perception.evaluation.job_error import JobError
 from prune_perception.evaluation.potential import (
     AS_RECORDED,
@@ -56,10 +61,6 @@ from prune_perception.runtime.machine import machine_name
 WEATHER = tuple(name for name, kind in CORRUPTIONS.items() if kind.changes_images)
 """The corruptions under which a pruned detector may fare otherwise than the dense one."""
 
-SEVERITIES = (1, 3, 5)
-LARGEST_LOSS = 0.05
-UP_TO = 3
-
 _MIRRORED = 'the dense detector, mirrored'
 
 Progress = Callable[[str, float], None]
@@ -81,8 +82,8 @@ class MirroredDetector(Detector):
 
 def survey(
         recording_path: Path, rungs: Sequence[Path], dense: Path, *, topic: str | None = None,
-        corruptions: Sequence[str] = WEATHER, severities: Sequence[int] = SEVERITIES,
-        up_to: int = UP_TO, largest_loss: float = LARGEST_LOSS,
+        corruptions: Sequence[str] = WEATHER, severities: Sequence[int] = POTENTIAL_SEVERITIES,
+        up_to: int = POTENTIAL_UP_TO, largest_loss: float = LARGEST_LOSS,
         part: tuple[int, int] | None = None, every: int = 1,
         ground_truth: str | Path | None = None, truth_class: str = 'person',
         engine: EngineOptions | None = None, settings: Settings | None = None,
@@ -314,7 +315,7 @@ def _truth_of(run: ModelRun, class_names: Sequence[str], operating_point: float)
     frames = {}
     for result in run.results:
         found = result.detections
-        sure = (found.scores > operating_point) & np.array(judged)[found.classes]
+        sure = (found.scores >= operating_point) & np.array(judged)[found.classes]
         frames[result.index] = Truth(
             found.boxes[sure], found.classes[sure], np.zeros(int(sure.sum()), np.bool_))
     return GroundTruth(run.class_names, frames, run.digest, agreement=True)
@@ -324,10 +325,7 @@ def _ap50(
         truth: GroundTruth, run: ModelRun, class_names: Sequence[str], drawn: Draws,
         ) -> tuple[float | None, Floats]:
     """Return average precision at an overlap of 0.5, and for each draw; None without objects."""
-    matches = metrics.match(metrics.judge(truth, run, class_names))['all']
-    once = np.ones((1, len(drawn.blocks)))
-    value = float(metrics.average_precision(matches, once, places=(0,))[0, 0])
-    draws = metrics.average_precision(matches, drawn.weights[:, drawn.blocks], places=(0,))[:, 0]
+    value, draws = metrics.ap50(metrics.judge(truth, run, class_names), drawn)
     return None if np.isnan(value) else value, draws
 
 
@@ -344,8 +342,9 @@ def _check(clean: Condition, dense: Bundle, frames: int, settings: Settings) -> 
     drawn = _draws(frames, settings)
     if not drawn.usable:
         raise PotentialError(
-            f'{frames} frames are too few to say how sure a figure is, in blocks of '
-            f'{drawn.length}; give 20 or more, better a hundred')
+            f'{frames} frame{" is" if frames == 1 else "s are"} too few to say how sure a figure '
+            f'is, by {LEAST_BLOCKS} blocks or more of {drawn.length} each; give 20 or more, '
+            'better a hundred')
     if clean.reason:
         raise PotentialError(
             f'in {frames} frames as recorded {dense.card.name} is confident of {clean.objects} '

@@ -20,7 +20,7 @@ from torch import nn
 from prune_perception.bundle import Card
 from prune_perception.detections import Detections
 from prune_perception.evaluation.intervals import draw, Draws, Interval, interval_of
-from prune_perception.evaluation.metrics import average_precision, judge, Judged, match
+from prune_perception.evaluation.metrics import ap50, judge, Judged
 from prune_perception.evaluation.runs import FrameResult, ModelRun
 from prune_perception.evaluation.truth import GroundTruth, Truth
 from prune_perception.pruning.footage import Images, resized, tensor_of
@@ -111,17 +111,13 @@ def score(dense: Sequence[Detections], other: Sequence[Detections], drawn: Draws
     :param drawn: blocks of the frames; the same for all networks that are compared.
     :raises AgreementError: the dense network is confident of nothing.
     """
-    matches = match(_judged(dense, other))['all']
-    once = np.ones((1, len(dense)))
-    value = float(average_precision(matches, once, places=(0,))[0, 0])
+    value, draws = ap50(_judged(dense, other), drawn)
     if np.isnan(value):
         raise AgreementError(
             f'the dense network finds nothing with a score of {CONFIDENT} or more in '
             f'{len(dense)} frames, so that there is nothing to agree on; give footage in which '
             'its classes appear')
-    draws = average_precision(matches, drawn.weights[:, drawn.blocks], places=(0,))[:, 0] \
-        if drawn.usable else np.zeros(0)
-    return Score(value, draws)
+    return Score(value, draws if drawn.usable else np.zeros(0))
 
 
 def objects(dense: Sequence[Detections]) -> int:

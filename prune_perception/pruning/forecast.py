@@ -25,6 +25,7 @@ import numpy as np
 from prune_perception.bundle import Bundle
 from prune_perception.detections import Detections
 from prune_perception.energy.hardware import HardwareProfile
+from prune_perception.evaluation import LARGEST_LOSS
 from prune_perception.evaluation.intervals import Draws, interval_of
 from prune_perception.evaluation.potential import Figure, Verdict
 from prune_perception.pruning.agreement import detections_of, Score, score
@@ -39,8 +40,6 @@ from prune_perception.pruning.splits import Splits
 
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
 """Of the dense energy, which are forecast."""
-
-LARGEST_LOSS = 0.05
 
 Size = tuple[int, int]
 

@@ -117,18 +117,6 @@ def draws_of_width(sensitivities: Floats, width: int) -> float:
     return low
 
 
-def frames_needed(units: int, delta: float, rarity: float) -> int:
-    """
-    Return how many independent frames make K times the observed sensitivities bounds.
-
-    The supposition, after that of Liebenwein et al.: for some K >= 1, with a probability of at
-    least 1 - exp(-1 / rarity), a frame shows a unit with a share of at least 1 / K of the greatest
-    that it ever has. Then n frames miss this for one unit with probability exp(-n / rarity) at
-    most, and for any of the units with delta at most if n >= rarity ln(units / delta).
-    """
-    return math.ceil(rarity * math.log(units / delta))
-
-
 def draw(sensitivities: Floats, draws: float, generator: np.random.Generator) -> Floats:
     """
     Draw units and return the factor by which each is scaled; 0 for those that go.
