@@ -43,6 +43,7 @@ RESIZE_RULES = ('stretch', 'letterbox', 'centre_crop')
 
 _LARGEST_CARD = 4 << 20  # bytes; a card is read whole, a mistaken file should not be
 _LARGEST_SIDE = 16384  # pixels
+_MOST_BITS = 16  # of an integer that stands in for a float
 _LARGEST_HEADER = 100 << 20  # bytes; the limit that the safetensors format sets itself
 
 
@@ -137,10 +138,27 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Quantisation:
+    """
+    How a graph was made to compute in integers.
+
+    :param bits: of weights and maps.
+    :param float_layers: that go on computing in float.
+    :param reduced_range: whether the weights use 7 of the bits.
+    """
+
+    bits: int
+    float_layers: tuple[str, ...] = ()
+    reduced_range: bool = False
+
+
+@dataclass(frozen=True)
 class Card:
     """
     What ``model.yaml`` holds.
 
+    :param network: of ``weights.safetensors``; None where there are no weights.
+    :param quantisation: None for a graph that computes in float.
     :param energy: for each hardware profile, the modelled account.
     :param measured: accuracy and latency, each entry with the machine it was measured on.
     :param certificate: how far the bundle can be trusted, and on what that was measured.
@@ -160,6 +178,7 @@ class Card:
     energy: Mapping[str, Any] = field(default_factory=dict)
     measured: Sequence[Mapping[str, Any]] = ()
     certificate: Mapping[str, Any] | None = None
+    quantisation: Quantisation | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -564,6 +583,7 @@ def _parse_card(path: Path, text: bytes) -> Card:
         energy=_energy(path, card),
         measured=_measured(card),
         certificate=card.get('certificate', dict, None),
+        quantisation=_quantisation(card),
         files=_files(card))
 
 
@@ -606,6 +626,18 @@ def _energy(path: Path, card: _Fields) -> dict[str, Any]:
         for name in ('energy_mac', 'energy_uj', 'static_uj'):
             total.get(name, float, None)
     return dict(accounts)
+
+
+def _quantisation(card: _Fields) -> Quantisation | None:
+    if card.get('quantisation', dict, None) is None:
+        return None
+    fields = card.fields('quantisation')
+    bits, layers = fields.get('bits', int), fields.get('float_layers', list, [])
+    if not 1 <= bits <= _MOST_BITS:
+        raise fields.refuse('bits', f'is {bits}; it must lie between 1 and {_MOST_BITS}')
+    if not all(isinstance(name, str) for name in layers):
+        raise fields.refuse('float_layers', f'must be a list of names, not {_short(layers)}')
+    return Quantisation(bits, tuple(layers), fields.get('reduced_range', bool, False))
 
 
 def _files(card: _Fields) -> dict[str, str]:

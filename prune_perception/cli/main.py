@@ -21,7 +21,7 @@ from prune_perception.runtime.engines import EngineError
 
 # In the order of use. Each module has NAME, HELP, add_arguments(parser) and run(arguments).
 VERBS = ('demo', 'convert', 'import', 'profile', 'meter', 'calibrate', 'forecast', 'prune',
-         'evaluate', 'potential')
+         'quantize', 'evaluate', 'potential')
 
 # What says in its message all that a person needs; anything else is a fault of the program, and
 # its traceback helps to mend it.

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from prune_perception.bundle import Bundle, check_place, read_bundle, write_bundle
+from prune_perception.cli.measured import measured_lines
 from prune_perception.cli.output import console, refuse, write_files
 from prune_perception.cli.plan_words import add_footage, add_plan
 from prune_perception.cli.progress import stages
@@ -109,7 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     written = write_bundle(
         arguments.output, outcome.card, outcome.files, overwrite=arguments.overwrite)
     try:
-        measured = _measured_energy(bundle, written, outcome)
+        measured = measured_lines(
+            {'dense': bundle, 'pruned': written}, [example.image for example in outcome.examples])
         _print(outcome, written, arguments, measured)
         return _write_reports(outcome, arguments, measured)
     except KeyboardInterrupt:
@@ -134,20 +136,6 @@ def _print_groups(bundle: Bundle, classes: tuple[str, ...] | None) -> int:
     for group in graph.groups:
         print(group.describe())
     return 0
-
-
-def _measured_energy(dense: Bundle, pruned: Bundle, outcome: 'Outcome') -> list[str]:
-    """Return what a meter says of both networks, one line each, or why none says anything."""
-    from prune_perception.energy.meters import best, discover
-    from prune_perception.evaluation.cost import measured_energy
-    from prune_perception.runtime.detector import Detector
-    if best(discover()) is None:
-        return ['measured energy: unavailable: this machine has no meter that can be read; '
-                '`prune-perception meter` says why']
-    found = measured_energy(
-        {'dense': Detector(dense), 'pruned': Detector(pruned)},
-        [example.image for example in outcome.examples])
-    return [f'measured energy, {name}: {figure}' for name, figure in found.items()]
 
 
 def _print(outcome: 'Outcome', written: Bundle, arguments: argparse.Namespace,

@@ -63,7 +63,9 @@ def modelled_energy(
     account = bundle.card.energy.get(hardware)
     origin = "the bundle's card"
     has_torch = importlib.util.find_spec('torch') is not None
-    if account is None or (by_layer and has_torch):
+    # What was quantised cannot be counted anew; its card alone knows which layers compute in what.
+    countable = has_torch and bundle.card.quantisation is None
+    if account is None or (by_layer and countable):
         origin = 'counted for this evaluation'
         if not has_torch:
             return ModelledEnergy(reason=(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, UTC
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,11 +212,14 @@ def _provenance(dense: Bundle, rungs: Mapping[str, Bundle], data: str) -> tuple[
 
 def _ladder(bundles: Mapping[str, Bundle], dense: Bundle, hardware: str) -> tuple[Rung, ...]:
     """Return the rungs with what they cost, the dearest first."""
-    energy, terms = _energy_of(dense, hardware)
+    energy, words, batch = _energy_of(dense, hardware)
+    terms = f'{words}-bit words and batch {batch}'
     rungs = []
     for name, bundle in bundles.items():
-        own, own_terms = _energy_of(bundle, hardware)
-        if own_terms != terms:
+        own, own_words, own_batch = _energy_of(bundle, hardware)
+        own_terms = f'{own_words}-bit words and batch {own_batch}'
+        # Of what is quantised the shorter words are the saving.
+        if own_batch != batch or (own_words != words and bundle.card.quantisation is None):
             raise JobError(
                 f'{bundle.folder}: its energy is of {own_terms}, that of {dense.folder} of '
                 f'{terms}, so that they do not compare; make one anew with '
@@ -224,8 +228,8 @@ def _ladder(bundles: Mapping[str, Bundle], dense: Bundle, hardware: str) -> tupl
     return tuple(sorted(rungs, key=lambda rung: -rung.share))
 
 
-def _energy_of(bundle: Bundle, hardware: str) -> tuple[float, str]:
-    """Return the modelled energy of an image, MACs, and on what terms."""
+def _energy_of(bundle: Bundle, hardware: str) -> tuple[float, Any, Any]:
+    """Return the modelled energy of an image, MACs, and for which bits of a word and batch."""
     modelled = modelled_energy(bundle, hardware)
     energy = modelled.values.get('energy_mac', 0.0)
     if not energy > 0 or modelled.account is None:
@@ -234,7 +238,7 @@ def _energy_of(bundle: Bundle, hardware: str) -> tuple[float, str]:
             f'of: {modelled.reason or "its energy is 0"}; `prune-perception profile '
             f'{bundle.folder} --hardware {hardware} --save` puts it into the card')
     account = modelled.account
-    return energy, f'{account.get("word_bits")}-bit words and batch {account.get("batch")}'
+    return energy, account.get('word_bits'), account.get('batch')
 
 
 def _detectors(

@@ -106,6 +106,11 @@ def load_network(bundle: Bundle) -> nn.Module:
     """
     card = bundle.folder / CARD
     spec = bundle.card.network
+    if spec is None and bundle.card.quantisation is not None:
+        raise BundleError(
+            f'{card}: is quantised to {bundle.card.quantisation.bits} bits and has no weights '
+            'that torch could run, count or prune; it runs by onnxruntime and openvino; for all '
+            f'else give the bundle that it was made from{_named(bundle.card.provenance.parent)}')
     if spec is None:
         raise BundleError(f'{card}: network is missing; only model.onnx of this bundle can be run')
     path = bundle.folder / WEIGHTS
@@ -173,6 +178,10 @@ def spec_of(name: str, module: nn.Module, settings: Mapping[str, object] | None 
             ) -> NetworkSpec:
     """Return what a card says of a network, pruned or not."""
     return NetworkSpec(name, widths_of(module), dict(settings or {}))
+
+
+def _named(parent: str | None) -> str:
+    return '' if parent is None else f' (digest {parent[:12]}…)'
 
 
 def _layers(module: nn.Module) -> dict[str, nn.Module]:

@@ -9,7 +9,7 @@ Boxes are in units of the network's input, from 0 to 1, so that networks that ar
 different sizes compare.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,7 @@ from prune_perception.evaluation.truth import GroundTruth, Truth
 from prune_perception.pruning.footage import Images, resized, tensor_of
 from prune_perception.runtime.decoders import decoder_of
 from prune_perception.runtime.detector import MAX_CANDIDATES
+from prune_perception.runtime.engines import Engine
 from prune_perception.runtime.nms import best_of
 
 CONFIDENT = 0.35
@@ -51,14 +52,31 @@ def detections_of(
         than the card's are resized.
     :returns: for each image, boxes in units of its width and height.
     """
+    def run(fitted: Images) -> list[NDArray[np.float32]]:
+        with torch.no_grad():
+            return [output.numpy() for output in module(tensor_of(fitted, card.input))]
+
+    module.eval()
+    return _detections(run, card, images)
+
+
+def detections_by(engine: Engine, card: Card, images: Images) -> tuple[Detections, ...]:
+    """
+    Return what an engine finds in images; see :func:`detections_of`.
+
+    :param engine: that has loaded the network of the card.
+    """
+    return _detections(engine.run, card, images)
+
+
+def _detections(
+        run: Callable[[Images], Sequence[NDArray[np.float32]]], card: Card, images: Images,
+        ) -> tuple[Detections, ...]:
     decode = decoder_of(card)
     edge = np.array([card.input.width, card.input.height] * 2, np.float32)
-    module.eval()
     found = []
     for image in images:
-        fitted = resized(image[None], (card.input.height, card.input.width))
-        with torch.no_grad():
-            outputs = [output.numpy() for output in module(tensor_of(fitted, card.input))]
+        outputs = run(resized(image[None], (card.input.height, card.input.width)))
         boxes, scores, classes = decode(outputs, _SCORE_THRESHOLD)
         best = np.argsort(-scores, kind='stable')[:MAX_CANDIDATES]
         boxes, scores, classes = boxes[best], scores[best], classes[best]

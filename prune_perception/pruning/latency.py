@@ -45,11 +45,15 @@ class Latency:
     machine: str
 
 
-def engine_of(card: Card, files: Mapping[str, bytes]) -> Engine:
-    """Return an engine that runs a network that is not written yet."""
+def engine_of(card: Card, files: Mapping[str, bytes], name: str = ENGINE) -> Engine:
+    """
+    Return an engine that runs a network that is not written yet.
+
+    :param name: of the engine.
+    """
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(Path(folder) / 'network', card, files)
-        return create_engine(bundle, EngineOptions(ENGINE))
+        return create_engine(bundle, EngineOptions(name))
 
 
 def engine_for(card: Card, module: nn.Module) -> Engine:

@@ -93,6 +93,14 @@ class Engine(Protocol):
         """
 
 
+def arithmetic(bundle: Bundle, options: EngineOptions) -> str:
+    """Return in what a network computes, for a description: that of a quantised one is mixed."""
+    quantisation = bundle.card.quantisation
+    if quantisation is None:
+        return options.precision
+    return f'int{quantisation.bits} as the bundle is, otherwise {options.precision}'
+
+
 def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     """
     Load the network of a bundle into an engine.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_perception.bundle import Bundle, BundleError, check_signature, GRAPH
-from prune_perception.runtime.engines import EngineError, EngineOptions
+from prune_perception.runtime.engines import arithmetic, EngineError, EngineOptions
 
 # From version 1.29 its builds report usage and leave an identifier in the home folder, on Linux
 # too (microsoft/onnxruntime#27379). It looks at this once, when it is imported; its function
@@ -67,8 +67,8 @@ class OnnxRuntimeEngine:
         self.problems = tuple(problems)
         threads = f'{options.threads} threads' if options.threads else 'automatic threads'
         self.description = (
-            f'ONNX Runtime {onnxruntime.__version__}, {running[0]}, {options.precision}, '
-            f'{threads}')
+            f'ONNX Runtime {onnxruntime.__version__}, {running[0]}, '
+            f'{arithmetic(bundle, options)}, {threads}')
 
     def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
         """Run the network once (see :class:`Engine`)."""

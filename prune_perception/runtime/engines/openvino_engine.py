@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_perception.bundle import Bundle, BundleError, check_signature, GRAPH
-from prune_perception.runtime.engines import EngineError, EngineOptions
+from prune_perception.runtime.engines import arithmetic, EngineError, EngineOptions
 
 # Importing OpenVINO reports its use to an analytics service and leaves an identifier in the home
 # folder. Where this module cannot be imported, it takes a stub of its own instead.
@@ -55,7 +55,7 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
         self._outputs = [compiled.output(output.name) for output in bundle.card.outputs]
         threads = f'{options.threads} threads' if options.threads else 'automatic threads'
-        self.description = f'OpenVINO {version}, CPU, {options.precision}, {threads}'
+        self.description = f'OpenVINO {version}, CPU, {arithmetic(bundle, options)}, {threads}'
 
     def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
         """Run the network once (see :class:`Engine`); the outputs live until the next run."""
