@@ -121,6 +121,39 @@ def test_computes_what_tensorflow_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.numpy(), 1 / (1 + np.exp(-larger)), atol=1e-5)
 
 
+def upsampled(**masks: Any) -> list[dict[str, Any]]:
+    """Return what Keras' UpSampling2D becomes, behind a cast of whole numbers."""
+    return [
+        node('numbers', 'Cast', ['image'], DstT={'type': 'DT_FLOAT'}),
+        node('shape', 'Shape', ['numbers']),
+        node('sides', 'StridedSlice', ['shape', 'first', 'end', 'by'], **masks),
+        node('size', 'Mul', ['sides', 'twice']),
+        node('larger', 'ResizeBilinear', ['numbers', 'size'],
+             half_pixel_centers={'b': True})]
+
+
+UPSAMPLED = {'first': integers(1), 'end': integers(3), 'by': integers(1),
+             'twice': integers(2, 3)}
+
+
+def test_a_size_that_is_a_multiple_of_the_map(tmp_path: Path) -> None:
+    file = read_graph_model(write(tmp_path, upsampled(), UPSAMPLED))
+    file.graph.image_shape = (1, 3, HEIGHT, WIDTH)
+    image = torch.from_numpy(RANDOM.normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32))
+    found, = rebuild(file.graph)(image)
+    torch.testing.assert_close(found, functional.interpolate(
+        image, (2 * HEIGHT, 3 * WIDTH), mode='bilinear', align_corners=False))
+
+
+@pytest.mark.parametrize(('first', 'masks'), [
+    (0, {}), (1, {'begin_mask': {'i': '1'}}), (1, {'shrink_axis_mask': {'i': '1'}})])
+def test_another_part_of_the_shape_is_no_such_multiple(
+        first: int, masks: dict[str, Any], tmp_path: Path) -> None:
+    weights = {**UPSAMPLED, 'first': integers(first)}
+    with pytest.raises(BundleError, match="'size' is computed; it must be a constant"):
+        read_graph_model(write(tmp_path, upsampled(**masks), weights))
+
+
 @pytest.mark.parametrize(('nodes', 'reason'), [
     ([node('a', 'Relu', ['b']), node('b', 'Relu', ['a'])], 'nodes take each other in a circle: '),
     ([node('a', 'Relu', ['nothing'])], 'not a TensorFlow.js graph model: KeyError'),

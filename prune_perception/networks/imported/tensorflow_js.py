@@ -116,7 +116,7 @@ class _Reader:
         readers: dict[str, Callable[[str, list[str], dict[str, Any]], None]] = {
             'Mean': self._mean, 'ConcatV2': self._concatenate, 'MaxPool': self._pool,
             'AvgPool': self._pool, 'ResizeBilinear': self._resize,
-            'ResizeNearestNeighbor': self._resize, 'Pad': self._pad}
+            'ResizeNearestNeighbor': self._resize, 'Pad': self._pad, 'Cast': self._cast}
         if op in ('Conv2D', '_FusedConv2D', 'DepthwiseConv2dNative',
                   'FusedDepthwiseConv2dNative'):
             self._convolution(name, sources, attributes, 'Depthwise' in op)
@@ -221,6 +221,35 @@ class _Reader:
         self._add('Pad', name, [sources[0], self._constant(
             f'{name}/pads', pads.T.reshape(-1).astype(np.int64))])
 
+    def _cast(self, name: str, sources: list[str], attributes: dict[str, Any]) -> None:
+        # Images and maps are float32 throughout.
+        to_float = attributes.get('DstT') == 'DT_FLOAT'
+        self._add('Identity' if to_float else 'tensorflow.Cast', name, sources)
+
+    def _factors(self, source: str, size: str) -> Array | None:
+        """
+        Return by how much a size is larger than that of a map: rows and columns.
+
+        None where it is not ``shape(map)[1:3] * factors``, as Keras' UpSampling2D writes it.
+        """
+        product = self._nodes[size]
+        if product['op'] != 'Mul':
+            return None
+        taken = [_value(name) for name in product['input']]
+        factors = [self._weights[name] for name in taken if name in self._weights]
+        sides = [self._nodes[name] for name in taken if name not in self._weights]
+        if len(factors) != 1 or factors[0].size != 2 or sides[0]['op'] != 'StridedSlice':
+            return None
+        shape, *bounds = (_value(name) for name in sides[0]['input'])
+        from_to = [int(self._weight(name).reshape(-1)[0]) for name in bounds]
+        masks = _attributes(sides[0].get('attr', {}))
+        masked = any(masks.get(f'{kind}_mask') for kind in (
+            'begin', 'end', 'ellipsis', 'new_axis', 'shrink_axis'))
+        if from_to != [1, 3, 1] or masked or self._nodes[shape]['op'] != 'Shape' \
+                or _value(self._nodes[shape]['input'][0]) != source:
+            return None
+        return factors[0].reshape(-1).astype(np.float32)
+
     def _resize(self, name: str, sources: list[str], attributes: dict[str, Any]) -> None:
         nearest = attributes['op'] == 'ResizeNearestNeighbor'
         rule = 'asymmetric'
@@ -228,9 +257,14 @@ class _Reader:
             rule = 'align_corners'
         elif attributes.get('half_pixel_centers'):
             rule = 'tf_half_pixel_for_nn' if nearest else 'half_pixel'
-        height, width = (int(side) for side in self._weight(sources[1]).reshape(-1))
-        sizes = self._constant(f'{name}/sizes', np.array([height, width], np.int64))
-        self._add('Resize', name, [sources[0], '', '', sizes], {
+        factors = self._factors(sources[0], sources[1])
+        inputs = [sources[0], '']
+        if factors is None:
+            height, width = (int(side) for side in self._weight(sources[1]).reshape(-1))
+            inputs += ['', self._constant(f'{name}/sizes', np.array([height, width], np.int64))]
+        else:
+            inputs.append(self._constant(f'{name}/scales', factors))
+        self._add('Resize', name, inputs, {
             'axes': [2, 3], 'mode': 'nearest' if nearest else 'linear',
             'coordinate_transformation_mode': rule, 'nearest_mode': 'floor'})
 
@@ -255,6 +289,8 @@ def _attributes(values: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = int(value['i'])
         elif 'f' in value:
             found[name] = float(value['f'])
+        elif 'type' in value:
+            found[name] = str(value['type'])
     return found
 
 
