@@ -209,6 +209,13 @@ def test_the_anchors_of_ssd_and_retinanet() -> None:
     assert level == [[64, 16], [32, 32], [16, 64]]
 
 
+def test_a_default_box_is_no_longer_than_the_input() -> None:
+    level, = ssd_sizes([0.9, 0.9], [[4]], (300, 200))
+    np.testing.assert_allclose(level, [[270, 180], [270, 180], [300, 90], [135, 200]])
+    level, = ssd_sizes([0.9, 0.9], [[4]], (300, 200), clip=False)
+    np.testing.assert_allclose(level[2:], [[540, 90], [135, 360]])
+
+
 # ---- FCOS
 
 

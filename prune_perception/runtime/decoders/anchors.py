@@ -36,7 +36,7 @@ def grid_anchors(
 
 
 def ssd_sizes(scales: Sequence[float], aspect_ratios: Sequence[Sequence[float]],
-              size: tuple[int, int]) -> list[Sizes]:
+              size: tuple[int, int], clip: bool = True) -> list[Sizes]:
     """
     Return the anchors of SSD, for each level width and height of each in pixels.
 
@@ -47,8 +47,10 @@ def ssd_sizes(scales: Sequence[float], aspect_ratios: Sequence[Sequence[float]],
     :param scales: of the input, one more than levels.
     :param aspect_ratios: for each level, above 1.
     :param size: width and height of the input, pixels.
+    :param clip: whether a side longer than the input is as long as it, as in torchvision.
     """
     width, height = size
+    most = 1.0 if clip else math.inf
     levels = []
     for scale, following, ratios in zip(
             scales[:-1], scales[1:], aspect_ratios, strict=True):
@@ -56,7 +58,8 @@ def ssd_sizes(scales: Sequence[float], aspect_ratios: Sequence[Sequence[float]],
         for ratio in ratios:
             long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
             shares += [(long, short), (short, long)]
-        levels.append([[across * width, down * height] for across, down in shares])
+        levels.append([[min(across, most) * width, min(down, most) * height]
+                       for across, down in shares])
     return levels
 
 
