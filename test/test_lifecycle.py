@@ -141,9 +141,13 @@ def test_nothing_is_kept_from_one_time_to_the_next(
     def objects() -> int:
         gc.collect()
         return len(gc.get_objects())
-    before = objects()
-    around(node, 10)
-    assert objects() - before < 10, 'less than one for each time'
+
+    def grown() -> int:
+        before = objects()
+        around(node, 10)
+        return objects() - before
+    # What other modules of this process make once, late, is in one of three at most.
+    assert min(grown() for _ in range(3)) < 10, 'less than one for each time'
 
 
 @pytest.mark.slow

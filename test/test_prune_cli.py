@@ -383,7 +383,7 @@ def test_ctrl_c_after_the_bundle_is_written_says_that_it_is_there(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb, '_measured_energy', stop)
+    monkeypatch.setattr(verb, 'measured_lines', stop)
     assert main(words(place, out='late')) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         f'prune-perception prune: stopped; the bundle {place / "late"} was written before and is '
