@@ -8,6 +8,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import re
+import shutil
 
 import pytest
 
@@ -105,6 +106,18 @@ def test_all_that_is_missing_is_named_at_once(
         assert f'({flag}' in line, flag
     assert '--layout' not in line  # the three colours tell
     assert not (place / 'out').exists()
+
+
+def test_a_bundle_does_not_replace_what_it_is_made_of(
+        place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ['--classes', str(place / 'names.txt'), *foreign.WORDS]
+    assert main(['import', str(place / 'squares.onnx'), *words, '-o', str(tmp_path / 'out')]) == 0
+    source = tmp_path / 'out' / 'source.onnx'  # somebody keeps it there
+    shutil.copy(place / 'squares.onnx', source)
+    capsys.readouterr()
+    assert main(['import', str(source), *words, '-o', str(tmp_path / 'out'), '--overwrite']) == 2
+    assert 'would be replaced with' in capsys.readouterr().err
+    assert source.exists()
 
 
 @pytest.mark.parametrize(('words', 'reason'), [

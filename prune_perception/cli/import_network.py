@@ -14,6 +14,7 @@ import yaml
 
 from prune_perception.bundle import COLOUR_ORDERS, RESIZE_RULES
 from prune_perception.cli.words import names
+from prune_perception.evaluation.files import check_outputs
 from prune_perception.frames.recording import open_recording
 from prune_perception.resources import find_resource
 from prune_perception.runtime.decoders import DECODERS
@@ -79,6 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Import, print and return the exit status."""
+    # Some of these may be no path: module:function, coco.
+    read = (arguments.source, arguments.checkpoint, arguments.data, arguments.classes)
+    check_outputs([Path(each) for each in read if each is not None and Path(each).exists()],
+                  [('-o', arguments.output)])
     # torch, which these import, takes seconds that other verbs need not wait.
     from prune_perception.pruning.importing.description import read_class_names, Wanted
     from prune_perception.pruning.importing.job import import_network, Request

@@ -16,10 +16,10 @@ from prune_perception.pruning.heads.dense import (
     points_mirror,
 )
 from prune_perception.pruning.heads.interface import MIRRORED_SIDES
+from prune_perception.runtime.decoders.boxes import LARGEST_EXPONENT
 from prune_perception.runtime.decoders.dense import CLASSES
 from prune_perception.runtime.decoders.fcos import (
     FcosDecoder,
-    LARGEST_EXPONENT,
     NONE,
     SQUARE_ROOT,
 )

@@ -15,8 +15,9 @@ from prune_perception.pruning.heads.dense import (
     logit_of,
     points_mirror,
 )
+from prune_perception.runtime.decoders.boxes import LARGEST_EXPONENT
 from prune_perception.runtime.decoders.dense import CLASSES
-from prune_perception.runtime.decoders.yolox import LARGEST_EXPONENT, YoloxDecoder
+from prune_perception.runtime.decoders.yolox import YoloxDecoder
 
 
 class YoloxHead(DenseHead):

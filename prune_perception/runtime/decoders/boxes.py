@@ -1,7 +1,7 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boxes in the ways in which networks that decode themselves give them."""
+"""Boxes in the ways in which networks that decode themselves give them, and their bound."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +16,9 @@ Array = NDArray[np.float32]
 
 FORMS = ('xyxy', 'cxcywh', 'xywh', 'yxyx')
 UNITS = ('pixels', 'normalised')
+
+LARGEST_EXPONENT = 10.0
+"""Of the logarithm of a size or distance: 22,000 units; more is no box and would not be finite."""
 
 
 def corners_of(form: Any, units: Any, fed: InputSpec) -> Callable[[Array], Array]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prune_perception.bundle import InputSpec, OutputSpec
+from prune_perception.runtime.decoders.boxes import LARGEST_EXPONENT
 from prune_perception.runtime.decoders.dense import Array, CLASSES, DenseDecoder
 from prune_perception.runtime.decoders.layout import centres, find_layout, levels_of
 from prune_perception.runtime.decoders.scores import (
@@ -27,9 +28,6 @@ from prune_perception.runtime.decoders.scores import (
     Scores,
 )
 from prune_perception.runtime.decoders.settings import choice, flag, integers, number, words
-
-LARGEST_EXPONENT = 10.0
-"""Of a distance: 22,000 units; more is no box, and would not be finite."""
 
 SQUARE_ROOT, PRODUCT, NONE = 'sqrt', 'product', 'none'
 

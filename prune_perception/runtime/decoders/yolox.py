@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from prune_perception.bundle import InputSpec, OutputSpec
+from prune_perception.runtime.decoders.boxes import LARGEST_EXPONENT
 from prune_perception.runtime.decoders.dense import Array, CLASSES, DenseDecoder
 from prune_perception.runtime.decoders.layout import centres, find_layout, levels_of
 from prune_perception.runtime.decoders.scores import (
@@ -26,9 +27,6 @@ from prune_perception.runtime.decoders.scores import (
     Scores,
 )
 from prune_perception.runtime.decoders.settings import choice, flag, integers, words
-
-LARGEST_EXPONENT = 10.0
-"""Of a size: 22,000 strides; more is no box, and would not be finite."""
 
 
 class YoloxDecoder(DenseDecoder):
