@@ -9,20 +9,23 @@ on, which is set aside for this, or better another recording. Both detectors run
 on every frame, one frame in memory at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+import tempfile
 
 import numpy as np
 
-from prune_perception.bundle import Bundle
+from prune_perception.bundle import Bundle, Card, write_bundle
 from prune_perception.detections import Detections
 from prune_perception.evaluation.replay import digest_of
 from prune_perception.frames.folders import FolderRecording
 from prune_perception.frames.rate import frame_rate
-from prune_perception.frames.recording import ImageError, open_recording
+from prune_perception.frames.recording import ImageError, open_recording, RecordingError
 from prune_perception.pruning.certificate import Certificate, CertificateError, Demand, Source
 from prune_perception.pruning.certify import certify
+from prune_perception.pruning.footage import Footage, FootageError
+from prune_perception.pruning.splits import CERTIFY
 from prune_perception.runtime.detector import Detector
 
 
@@ -87,3 +90,36 @@ def certify_bundles(
         Path(data).name, digest or digest_of(data), first, first + len(times) - 1,
         dense.card.name, dense.digest, None if rate is None else round(rate, 6), set_aside)
     return certify(*seen, names, source, unrelated=unrelated, demand=demand)
+
+
+def certify_files(
+        dense: Bundle, card: Card, files: Mapping[str, bytes], footage: Footage, part: range, *,
+        topic: str | None = None, unrelated: bool = False,
+        progress: Callable[[float, str], None] | None = None) -> Certificate:
+    """
+    Return the certificate of a bundle that is not written yet.
+
+    All frames of the part are shown to what is shipped, however many of a long recording were kept
+    to work with: between those the objects have moved on and cannot be followed.
+
+    :param card: of the new bundle, with its ``files``.
+    :param footage: of which the part was set aside.
+    :param part: places in the footage, the first and the last included.
+    :param progress: called with the share that is done, and a word on it.
+    :raises FootageError: the recording cannot be read any more.
+    :raises CertificateError: as :func:`certify_bundles`.
+    """
+    first, last = footage.numbers[part.start], footage.numbers[part.stop - 1]
+    frames = last - first + 1
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done / frames, f'frame {done} of {frames}')
+    with tempfile.TemporaryDirectory() as folder:
+        shipped = write_bundle(Path(folder) / 'network', card, files)
+        try:
+            return certify_bundles(
+                dense, shipped, footage.path, topic=topic, part=(first, last),
+                unrelated=unrelated, digest=footage.digest, set_aside=CERTIFY, progress=tell)
+        except RecordingError as error:
+            raise FootageError(f'{error} (it could be read before)') from error

@@ -11,7 +11,6 @@ takes, so that a job that is stopped leaves nothing behind.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-import tempfile
 import time
 from typing import Any
 
@@ -19,12 +18,11 @@ import numpy as np
 from torch import nn
 
 from prune_perception import __version__
-from prune_perception.bundle import Bundle, Card, GRAPH, Provenance, write_bundle
+from prune_perception.bundle import Bundle, Card, GRAPH, Provenance
 from prune_perception.detections import Detections
 from prune_perception.energy.account import EnergyAccount
 from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.evaluation.intervals import draw
-from prune_perception.frames.recording import RecordingError
 from prune_perception.networks.export import bundle_files
 from prune_perception.networks.registry import round_weights, spec_of
 from prune_perception.pruning.agreement import (
@@ -35,7 +33,7 @@ from prune_perception.pruning.agreement import (
     Score,
 )
 from prune_perception.pruning.certificate import Certificate, CertificateError
-from prune_perception.pruning.certify_bundles import certify_bundles
+from prune_perception.pruning.certify_bundles import certify_files
 from prune_perception.pruning.distillation import distil, Point, Settings, teacher_of
 from prune_perception.pruning.footage import (
     Footage,
@@ -55,7 +53,7 @@ from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for, S
 from prune_perception.pruning.projection import ProjectionError
 from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
-from prune_perception.pruning.splits import CERTIFY, split, Splits
+from prune_perception.pruning.splits import split, Splits
 from prune_perception.pruning.stages import Progress, Stages
 from prune_perception.runtime.machine import machine_name
 from prune_perception.runtime.memory import release_unused_memory
@@ -392,19 +390,13 @@ class _Job:
         All of them, however many of a long recording were kept to prune by: between those the
         objects have moved on and cannot be followed.
         """
-        request, footage = self._request, self._footage
-        first, last = self._certified_frames
-        frames = last - first + 1
-        with tempfile.TemporaryDirectory() as folder:
-            shipped = write_bundle(Path(folder) / 'network', card, files)
-            try:
-                return certify_bundles(
-                    request.bundle, shipped, footage.path, topic=request.topic,
-                    part=(first, last), unrelated=request.unrelated, digest=footage.digest,
-                    set_aside=CERTIFY, progress=lambda done: tell(
-                        done / frames, f'frame {done} of {frames}'))
-            except (CertificateError, RecordingError) as error:
-                raise FootageError(f'{error} (it could be read before)') from error
+        request = self._request
+        try:
+            return certify_files(
+                request.bundle, card, files, self._footage, self._splits.certify,
+                topic=request.topic, unrelated=request.unrelated, progress=tell)
+        except CertificateError as error:
+            raise FootageError(f'{error} (it could be read before)') from error
 
     def _note_delay(self, certificate: Certificate) -> None:
         limit, spent = self._request.time_limit, self._stage.seconds['certify']

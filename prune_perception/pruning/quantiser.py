@@ -10,11 +10,10 @@ certificate. Nothing is written here: :func:`quantise` returns what
 :func:`prune_perception.bundle.write_bundle` takes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 import importlib.util
 from pathlib import Path
-import tempfile
 from typing import Any
 
 from prune_perception import __version__
@@ -25,18 +24,16 @@ from prune_perception.bundle import (
     GRAPH,
     Provenance,
     Quantisation,
-    write_bundle,
 )
 from prune_perception.detections import Detections
 from prune_perception.energy.account import EnergyAccount, make_account
 from prune_perception.energy.counting import count
 from prune_perception.energy.hardware import HardwareProfile
-from prune_perception.frames.recording import RecordingError
 from prune_perception.networks.registry import example_input, load_network
 from prune_perception.pruning.agreement import agreement, CONFIDENT, detections_by
 from prune_perception.pruning.certificate import Certificate, CertificateError
-from prune_perception.pruning.certify_bundles import certify_bundles
-from prune_perception.pruning.footage import Footage, FootageError, Images, read_footage
+from prune_perception.pruning.certify_bundles import certify_files
+from prune_perception.pruning.footage import Footage, Images, read_footage
 from prune_perception.pruning.int8_graph import (
     BITS,
     FloatGraph,
@@ -46,7 +43,7 @@ from prune_perception.pruning.int8_graph import (
     spread,
 )
 from prune_perception.pruning.latency import compare, engine_of, Latency
-from prune_perception.pruning.splits import CERTIFY, split, Splits
+from prune_perception.pruning.splits import split, Splits
 from prune_perception.pruning.stages import Progress, Stages
 from prune_perception.runtime.engines import create_engine, Engine, EngineError, EngineOptions
 from prune_perception.runtime.machine import machine_name
@@ -212,7 +209,10 @@ class _Job:
             latencies = self._measure(card, files, engine, agreed[chosen])
         account = self._account(quantisation.float_layers)
         with self._stage('certify') as tell:
-            certificate = self._certify(card, files, tell)
+            certificate = certify_files(
+                request.reference or request.bundle, card, files, self._footage,
+                self._splits.certify, topic=request.topic, unrelated=request.unrelated,
+                progress=tell)
         return Outcome(
             self._finished(card, account, latencies, agreed[chosen], certificate), files, agreed,
             chosen, self._in_openvino, latencies, account, certificate, (len(before), len(after)),
@@ -310,24 +310,6 @@ class _Job:
             whole if whole.layer.name in float_layers else short
             for whole, short in zip(before.layers, after.layers, strict=True))
         return Account(before, replace(after, layers=mixed), float_layers)
-
-    def _certify(
-            self, card: Card, files: Mapping[str, bytes], tell: Callable[..., None],
-            ) -> Certificate:
-        """Show the frames that nothing was chosen by to what is shipped, once."""
-        request, footage, part = self._request, self._footage, self._splits.certify
-        first, last = footage.numbers[part.start], footage.numbers[part.stop - 1]
-        frames = last - first + 1
-        with tempfile.TemporaryDirectory() as folder:
-            shipped = write_bundle(Path(folder) / 'network', card, files)
-            try:
-                return certify_bundles(
-                    request.reference or request.bundle, shipped, footage.path,
-                    topic=request.topic, part=(first, last), unrelated=request.unrelated,
-                    digest=footage.digest, set_aside=CERTIFY,
-                    progress=lambda done: tell(done / frames, f'frame {done} of {frames}'))
-            except RecordingError as error:
-                raise FootageError(f'{error} (it could be read before)') from error
 
     def _finished(
             self, card: Card, account: Account | None, latencies: tuple[Latency, ...],
