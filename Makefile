@@ -17,7 +17,8 @@ help:
 	@echo 'make demo   run the detector on the recording, live; your own with'
 	@echo '            BAG=folder_or_file MODEL=bundle TOPIC=/camera/image;'
 	@echo '            DEMO_ARGS="--beside nanodet_g" shows a second model beside it'
-	@echo 'make test   run the tests; PYTEST_ARGS="-k bundle -x" goes to pytest'
+	@echo 'make test   run the tests, two files at a time; PYTEST_ARGS="-k bundle -x" goes to'
+	@echo '            pytest; with "--numprocesses 0" they run one after the other'
 	@echo 'make lint   run the style and type checks alone'
 	@echo 'make clean  remove the environments and the caches'
 	@echo 'With any:   DISTRO=kilted|jazzy, PYTHON=python3.12'
@@ -30,7 +31,7 @@ demo: python
 
 test: python
 	@$(SET_UP) --for test
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: python
 	@$(SET_UP) --for test

@@ -36,6 +36,10 @@ SECONDS = 20.0  # after which a test gives up waiting; nothing takes this long
 # Before the first participant of this process: the camera's end needs the profile, too.
 os.environ.update(dds_environment())
 _domains = itertools.count(os.getpid())
+# Test processes beside each other: between the question whether a domain is free and the first
+# participant on it another could be given the same one, so each has domains of its own.
+_PROCESSES = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+_PROCESS = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
 
 
 def free_domain() -> int:
@@ -45,7 +49,7 @@ def free_domain() -> int:
     A participant has the UDP port 7410 + 250 x domain + 2 x participant (DDSI-RTPS 9.6.2).
     """
     for number in itertools.islice(_domains, 100):
-        domain = number % 100 + 1
+        domain = number % (100 // _PROCESSES) * _PROCESSES + _PROCESS + 1
         try:
             for participant in range(10):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:

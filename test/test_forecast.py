@@ -27,7 +27,7 @@ from prune_perception.evaluation.intervals import draw, Interval  # noqa: E402
 from prune_perception.evaluation.potential import Figure  # noqa: E402
 from prune_perception.networks.export import bundle_files  # noqa: E402
 from prune_perception.networks.registry import spec_of  # noqa: E402
-from prune_perception.pruning import forecaster, pruner, restoration  # noqa: E402
+from prune_perception.pruning import forecaster, pruner  # noqa: E402
 from prune_perception.pruning.agreement import (  # noqa: E402
     agreement,
     AgreementError,
@@ -43,6 +43,7 @@ from prune_perception.pruning.forecast import (  # noqa: E402
     Point,
     predict,
     Request,
+    RIDGE,
 )
 from prune_perception.pruning.forecast_report import (  # noqa: E402
     html_report,
@@ -54,7 +55,6 @@ from prune_perception.pruning.input_size import try_sizes  # noqa: E402
 from prune_perception.pruning.latency import Latency  # noqa: E402
 from prune_perception.pruning.plan import Plan, PlanError  # noqa: E402
 from prune_perception.pruning.planner import Planner, planner_for  # noqa: E402
-from prune_perception.pruning.projection import ProjectionError, RIDGE  # noqa: E402
 from prune_perception.pruning.pruner import prune  # noqa: E402
 from prune_perception.pruning.report import agreement_by_stage  # noqa: E402
 from prune_perception.pruning.report import summary as prune_summary  # noqa: E402
@@ -132,11 +132,11 @@ def test_where_nothing_goes_the_forecast_is_one(scene):
 
 
 @pytest.mark.parametrize('share', SHARES)
-def test_it_is_the_agreement_of_the_network_restored_by_hand(scene, share, monkeypatch):
-    monkeypatch.setattr(restoration, 'DEFAULT_RIDGE', RIDGE)
+def test_it_is_the_agreement_of_the_network_restored_by_hand(scene, share):
     plan = scene.plan(share)
     made = scene.planner.remove(plan)
-    restore(made, scene.observed, None, kept_outputs(scene.planner.groups, plan.removed))
+    restore(made, scene.observed, None, kept_outputs(scene.planner.groups, plan.removed),
+            ridge=RIDGE)
     wanted = agreement(scene.seen, detections_of(made, scene.planner.card, scene.select))
     found = scene.predict(plan)
     assert found.value == pytest.approx(wanted, abs=1e-3)
@@ -256,23 +256,6 @@ def test_prune_prints_what_it_forecast_beside_what_came_of_it(request_of, monkey
     assert re.search(rf'restoration, as forecast .* {found.forecast.value:.4f}',
                      console.export_text())
 
-
-def test_a_network_of_which_nothing_can_be_forecast_is_pruned_all_the_same(
-        request_of, monkeypatch):
-    def refuse(*_, **__):
-        raise ProjectionError('layer first: is given something else')
-
-    monkeypatch.setattr(pruner, 'predict', refuse)
-    monkeypatch.setattr(pruner, 'compare', lambda *_, **__: Latency(
-        0.01, 0.005, 2.0, 'onnxruntime', 'a machine'))
-    given = request_of()
-    found = prune(pruner.Request(
-        given.bundle, given.data, given.profile, energy_budget=0.5, distil=False))
-    assert found.forecast is None and 'layer first: is given something else' in found.notes
-    assert prune_summary(found)['forecast'] is None
-
-
-# ---- beside what was pruned
 
 def test_a_restored_bundle_counts_to_the_errors_and_a_distilled_one_does_not(
         scene, request_of, tmp_path):

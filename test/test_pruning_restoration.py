@@ -28,6 +28,16 @@ def hardly_any_ridge(monkeypatch):
     monkeypatch.setattr(restoration, 'RIDGES', (1e-9,))
 
 
+@pytest.fixture
+def run_by_run(monkeypatch):
+    """Return what restores a network as one that cannot take several images."""
+    def restored(*arguments, **words):
+        with monkeypatch.context() as changed:
+            changed.setattr(restoration, '_batches', lambda *_: False)
+            return restore(*arguments, **words)
+    return restored
+
+
 def pruned_of(dense, removed):
     pruned = copy.deepcopy(dense)
     graph = small.graph_of(pruned)
@@ -115,7 +125,7 @@ def errors(layer, inputs, targets):
 
 
 @pytest.mark.parametrize('kind', small.PRUNABLE, ids=lambda kind: kind.__name__)
-def test_no_layer_gets_worse(kind):
+def test_no_layer_gets_worse(kind, run_by_run):
     """
     On the images fitted to, each layer comes closer to the dense one than it was.
 
@@ -149,7 +159,7 @@ def test_no_layer_gets_worse(kind):
             gains.append((errors(before.get_submodule(name), inputs, targets),
                           errors(pruned.get_submodule(name), inputs, targets)))
 
-    restore(pruned, seen, seen, kept, progress=look)
+    run_by_run(pruned, seen, seen, kept, progress=look)
     assert len(gains) == len(order)
     assert all(after <= unrestored + 1e-12 for unrestored, after in gains)
     assert sum(after < 0.99 * unrestored for unrestored, after in gains) >= 1
@@ -252,3 +262,132 @@ def test_a_layer_that_the_outputs_do_not_show_is_left_alone():
     only = SimpleNamespace(images=seen.images, layers={'predict': seen.layers['predict']})
     assert set(restore(pruned, only, None, kept)) == {'predict'}
     assert torch.equal(pruned.grouped.weight, before)
+
+
+@pytest.mark.parametrize('kind', small.PRUNABLE, ids=lambda kind: kind.__name__)
+def test_one_run_of_all_images_is_what_restoration_does_layer_by_layer(kind, run_by_run):
+    dense, others = small.made(kind), small.images(4, 2)
+    fit = observe(dense, small.images(12, 1), small.Halves())
+    select = observe(dense, small.images(3, 3), small.Halves())
+    at_once, kept = pruned_of(dense, half(dense))
+    before, in_turn = copy.deepcopy(at_once), copy.deepcopy(at_once)
+    runs = []
+    handle = at_once.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
+    ridges = restore(at_once, fit, select, kept)
+    handle.remove()
+    # Two images to see whether it tells them apart; then all of them, and again for each layer
+    # that they pass several times.
+    shared = sum(layer.calls > 1 for layer in fit.layers.values())
+    assert runs == [2, 1, 1] + (1 + shared) * [15]
+    assert run_by_run(in_turn, fit, select, kept) == ridges
+    largest = max(float(one.abs().max()) for one in small.outputs_of(dense, others[0]))
+    assert worst(at_once, before, others) > 1e-2 * largest
+    assert worst(at_once, in_turn, others) < 1e-4 * largest
+
+
+@pytest.mark.parametrize('kind', small.PRUNABLE, ids=lambda kind: kind.__name__)
+def test_with_every_channel_kept_it_is_the_identity(kind):
+    dense = small.made(kind)
+    restored = copy.deepcopy(dense)
+    restore(restored, observe(dense, small.images(12, 1), small.Halves()), None, {})
+    assert worst(dense, restored, small.images(4, 2)) < 1e-5
+
+
+class Row(nn.Module):
+    """Three convolutions of 1 x 1 in a row."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = small.conv(3, 6, 1), small.conv(6, 8, 1)
+        self.last = small.conv(8, 5, 1)
+
+    def forward(self, x):
+        x = functional.leaky_relu(self.first(x), 0.1)
+        return self.last(functional.leaky_relu(self.second(x), 0.1))
+
+
+def test_it_is_the_reconstruction_of_each_input_from_the_kept_channels_one_after_the_other():
+    # The literal construction: x' = A k + c by least squares in place of x, in the dense network.
+    dense, images = small.made(Row), small.images(12, 1)
+    gone = {name: [0, 2, 4] for name in ('first', 'second')}
+    projected, kept = pruned_of(dense, gone)
+    restore(projected, observe(dense, images, small.Halves()), None, kept, ridge=1e-9)
+
+    def rows(maps):  # (places, channels)
+        return torch.cat([one[0].flatten(1).T for one in maps]).double()
+
+    others = small.images(3, 2)
+    with torch.no_grad():
+        fit, aside, exact = list(images), list(others), list(images)
+        for name in gone:
+            layer = dense.get_submodule(name)
+            fit, aside, exact = ([functional.leaky_relu(layer(x), 0.1) for x in maps]
+                                 for maps in (fit, aside, exact))
+            stays = [channel for channel in range(layer.out_channels) if channel not in gone[name]]
+            x, k = rows(exact), rows(fit)[:, stays]
+            centred = k - k.mean(0)
+            a = torch.linalg.lstsq(centred, x - x.mean(0)).solution
+            c = x.mean(0) - k.mean(0) @ a
+            fit, aside = ([(one[0, stays].flatten(1).T.double() @ a + c).T.float().reshape(
+                1, -1, *one.shape[2:]) for one in maps] for maps in (fit, aside))
+        wanted = [dense.last(x) for x in aside]
+    for image, expected in zip(others, wanted, strict=True):
+        found = small.outputs_of(projected, image)[0]
+        assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_of_more_images_than_memory_allows_some_are_taken_evenly_spread(monkeypatch):
+    dense, images = small.made(small.Residual), small.images(24, 1)
+    monkeypatch.setattr(restoration, '_MOST_PIXELS', 9 * images[0][0, 0].numel())
+    fit = observe(dense, images[:20], small.Halves())
+    select = observe(dense, images[20:], small.Halves())
+    batches = []
+    pruned, kept = pruned_of(dense, half(dense))
+    handle = pruned.register_forward_pre_hook(lambda _, given: batches.append(given[0]))
+    restore(pruned, fit, select, kept)
+    handle.remove()
+    # 9 of 24: three eighths of each.
+    wanted = [images[number] for number in (0, 2, 5, 8, 10, 13, 16, 19, 20, 23)]
+    assert torch.equal(batches[-1], torch.cat(wanted))
+
+
+class Mixed(nn.Module):
+    """It lays the places first, and the images behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = small.conv(3, 6), small.conv(6, 6)
+        self.predict = nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.body(torch.relu(self.stem(x))))
+        return self.predict(x.flatten(2).permute(2, 0, 1))
+
+
+class OneImage(Mixed):
+    """It counts on one image."""
+
+    def forward(self, x):
+        x = torch.relu(self.body(torch.relu(self.stem(x))))
+        return self.predict(x.reshape(1, -1, 64).swapaxes(1, 2))
+
+
+@pytest.mark.parametrize('kind', [Mixed, OneImage])
+def test_a_network_that_does_not_tell_images_apart_is_run_image_by_image(kind, hardly_any_ridge):
+    dense = small.made(kind)
+    with torch.no_grad():
+        dense.stem.weight[4], dense.stem.bias[4] = dense.stem.weight[1], dense.stem.bias[1]
+    fit = observe(dense, small.images(8, 1), small.Halves())
+    pruned = copy.deepcopy(dense)
+    pruned.stem.weight = nn.Parameter(dense.stem.weight[[0, 1, 2, 3, 5]])
+    pruned.stem.bias = nn.Parameter(dense.stem.bias[[0, 1, 2, 3, 5]])
+    pruned.body.weight = nn.Parameter(dense.body.weight[:, [0, 1, 2, 3, 5]])
+    ridges = restore(pruned, fit, None, {'stem': torch.tensor([0, 1, 2, 3, 5])}, ridge=1e-9)
+    assert list(ridges) == ['stem', 'body', 'predict']
+
+    def output(module, image):
+        with torch.no_grad():
+            return module(image)
+
+    for image in small.images(3, 2):
+        assert torch.allclose(output(dense, image), output(pruned, image), atol=1e-4)

@@ -62,7 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     from prune_perception.pruning.forecaster import forecast
     from prune_perception.pruning.groups import GroupError
     from prune_perception.pruning.heads import HeadError
-    from prune_perception.pruning.projection import ProjectionError
     from prune_perception.pruning.splits import SplitError
     request = Request(
         bundle, arguments.data, load_profile(arguments.hardware), topic=arguments.topic,
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         with stages() as progress:
             found = forecast(request, progress)
     except (AgreementError, FootageError, ForecastError, GroupError, HeadError, MetricsError,
-            ProjectionError, SplitError) as error:
+            SplitError) as error:
         return refuse(NAME, str(error), 1)
     print_forecast(found, console(_PIPE_WIDTH))
     return write_files(NAME, (

@@ -9,6 +9,7 @@ both until the time or the steps are over, and keeps the weights that did best o
 aside.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 import math
@@ -41,6 +42,9 @@ _SELECT_FRAMES = 48  # of those kept aside, that are looked at: evenly spread
 _EVALUATIONS = 15  # at most, beside that of the start
 _EVALUATION_SHARE = 0.15  # of the time that is left, at most
 _LARGEST_GRADIENT = 5.0  # Euclidean norm
+_DIVERGED = 3.0  # times the loss before training, at which steps were too large
+_PATIENCE = 10  # steps over which that loss is averaged
+_SMALLER = 0.25  # the learning rate after that, as a share of the one before
 _AVERAGING = 0.98  # decay of the moving average of the weights, for each step
 
 
@@ -52,7 +56,9 @@ class Settings:
     :param batch: views in a step.
     :param learning_rate: of AdamW (Loshchilov and Hutter, ICLR 2019), at its peak; it falls along
         half a cosine to 0. A student that begins with a loss below ``FAR`` takes a share of it in
-        proportion: larger steps would lose what restoration has found.
+        proportion: larger steps would lose what restoration has found. Where the loss grows to
+        three times what it was (networks without normalisation bear smaller steps than others),
+        the best weights come back and the rate falls to a quarter.
     :param views: in the pool, at most.
     :param seconds: for everything, by the monotonic clock. How many steps that allows is the
         machine's: the result then differs from run to run.
@@ -174,7 +180,7 @@ class _Training:
         chosen = np.linspace(0, len(select_images) - 1, number).astype(np.int64)
         self._select = self._look(select_images, chosen, None, math.inf)
         self._pool = self._make_pool(images)
-        self._average = AveragedModel(student, avg_fn=_averaged, use_buffers=True)
+        self._average = _average_of(student)
         self._evaluations, self._reserve = _EVALUATIONS, 0.0
 
     def run(self) -> tuple[Point, ...]:
@@ -185,25 +191,35 @@ class _Training:
         peak = settings.learning_rate * min(1.0, max(best, 0.0) / FAR)
         optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
         batches = self._batches()
-        begin, step, losses = self._elapsed(), 0, list[Loss]()
+        begin, step, evaluated, losses = self._elapsed(), 0, 0, list[Loss]()
+        last = deque[float](maxlen=_PATIENCE)  # since the learning rate began to rise
+        rising = 0  # steps since then
         while True:
             share = self._share(step, begin)
-            if losses and share >= len(points) / self._evaluations:
-                points.append(self._point(step, losses))
-                losses = []
-                if points[-1].select_loss < best:
-                    best, weights = points[-1].select_loss, _copy_of(self._average.module)
-                if not math.isfinite(points[-1].select_loss):
-                    break  # it has diverged, and does not come back
+            if losses and share >= (evaluated + 1) / self._evaluations:
+                point, losses, evaluated = self._point(step, losses), [], evaluated + 1
+                if math.isfinite(point.select_loss):
+                    points.append(point)
+                if point.select_loss < best:
+                    best, weights = point.select_loss, _copy_of(self._average.module)
             if share >= 1:
                 break
             for group in optimiser.param_groups:
-                group['lr'] = peak * min(1.0, (step + 1) / settings.warm_up) \
+                group['lr'] = peak * min(1.0, (rising + 1) / settings.warm_up) \
                     * (1 + math.cos(math.pi * share)) / 2
             losses.append(self._learn(next(batches), optimiser))
-            step += 1
+            step, rising = step + 1, rising + 1
             self._tell(share, f'step {step}, loss {points[-1].select_loss:.3f} on frames kept '
                               f'aside, {points[0].select_loss:.3f} at first')
+            last.append(losses[-1].total.item())
+            if not math.isfinite(last[-1]) or (
+                    len(last) == _PATIENCE and _mean(last) > _DIVERGED * points[0].train_loss):
+                student.load_state_dict(weights)
+                self._average = _average_of(student)
+                peak, rising = _SMALLER * peak, 0
+                optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
+                last.clear()
+                losses = []  # of weights that are gone
         student.load_state_dict(weights)
         student.eval()
         return tuple(points)
@@ -326,6 +342,10 @@ class _Training:
         parts = {name: _mean(loss.parts[name] for loss in losses) for name in losses[0].parts}
         return Point(step, self._elapsed(), sum(parts.values()), parts, _mean(
             sum(loss.parts.values()) for loss in judged))
+
+
+def _average_of(student: nn.Module) -> AveragedModel:
+    return AveragedModel(student, avg_fn=_averaged, use_buffers=True)
 
 
 def _averaged(

@@ -5,7 +5,7 @@
 How far a network can be pruned, before it is: agreement against energy.
 
 For some shares of the dense energy a plan is made, as ``prune`` makes it, and what the network
-then sees of frames kept aside is forecast from projected activations (:mod:`.projection`). The
+then sees of frames kept aside is forecast from projected activations (:mod:`.restoration`). The
 forecast is of the network *restored and not distilled*. Nothing is fitted on the frames that it
 is scored on, and nothing of the forecast is fitted to networks that were really made.
 
@@ -33,13 +33,15 @@ from prune_perception.pruning.footage import Footage, Images
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan
 from prune_perception.pruning.planner import Planner
-from prune_perception.pruning.projection import project
 from prune_perception.pruning.provable import Bound
-from prune_perception.pruning.restoration import kept_outputs
+from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import Splits
 
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
 """Of the dense energy, which are forecast."""
+
+RIDGE = 1e-2
+"""Of the projection: in the middle of those that restoration chooses of."""
 
 Size = tuple[int, int]
 
@@ -233,8 +235,7 @@ def predict(planner: Planner, plan: Plan, fit: Observation, select: Images,
     :param dense_seen: what the dense network, at its full size, finds in these.
     :param drawn: blocks of these frames.
     :raises AgreementError: the dense network finds nothing.
-    :raises ProjectionError: the network cannot be forecast.
     """
     narrower = planner.remove(plan)
-    project(narrower, fit, kept_outputs(planner.groups, plan.removed))
+    restore(narrower, fit, None, kept_outputs(planner.groups, plan.removed), ridge=RIDGE)
     return score(dense_seen, detections_of(narrower, planner.card, select), drawn)

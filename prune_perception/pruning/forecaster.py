@@ -49,7 +49,6 @@ def forecast(request: Request, progress: Progress | None = None) -> Forecast:
     :raises SplitError: it has too few frames.
     :raises HeadError: a class is not the bundle's, or its outputs are not known.
     :raises GroupError: the network cannot be traced.
-    :raises ProjectionError: it cannot be run on several images.
     :raises AgreementError: the dense network sees nothing in the footage.
     :raises BundleError: the bundle has no weights that can be pruned.
     """

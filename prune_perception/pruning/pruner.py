@@ -50,7 +50,6 @@ from prune_perception.pruning.latency_search import plan_for_latency
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan, PlanError, Sweep
 from prune_perception.pruning.planner import FIT_IMAGES, Planner, planner_for, SELECT_IMAGES
-from prune_perception.pruning.projection import ProjectionError
 from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import split, Splits
@@ -135,8 +134,7 @@ class Outcome:
     :param dense: account of the dense bundle, with all its classes.
     :param pruned: account of the new one.
     :param sizes: that were considered; None if none but the full one.
-    :param forecast: of the agreement after restoration, from before anything was removed; None
-        where there could be none.
+    :param forecast: of the agreement after restoration, from before anything was removed.
     :param agreement: with the dense network on frames kept aside, by stage: ``dense at this
         size``, ``restoration``, ``distillation``.
     :param curve: of distillation; empty without.
@@ -153,7 +151,7 @@ class Outcome:
     dense: EnergyAccount
     pruned: EnergyAccount
     latency: Latency
-    forecast: Score | None
+    forecast: Score
     agreement: Mapping[str, float]
     curve: tuple[Point, ...]
     ridges: Mapping[str, float]
@@ -312,14 +310,10 @@ class _Job:
             groups=tuple(group.describe() for group in planner.groups),
             notes=tuple(self._notes), seconds=self._stage.seconds, request=request)
 
-    def _predict(self, planner: Planner, plan: Plan, fit: Observation) -> Score | None:
+    def _predict(self, planner: Planner, plan: Plan, fit: Observation) -> Score:
         drawn = draw(len(self._select_images), seed=self._request.seed,
                      block=1 if self._request.unrelated else None)
-        try:
-            return predict(planner, plan, fit, self._select_images, self._dense_seen, drawn)
-        except ProjectionError as error:
-            self._notes.append(str(error))
-            return None
+        return predict(planner, plan, fit, self._select_images, self._dense_seen, drawn)
 
     def _distil(self, planner: Planner, pruned: nn.Module) -> tuple[Point, ...]:
         request = self._request

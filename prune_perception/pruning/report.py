@@ -110,7 +110,7 @@ def _values(outcome: Outcome) -> dict[str, Any]:
             'engine': latency.engine, 'machine': latency.machine},
         'agreement': {'figure': 'agreement_ap50', 'confident_score': CONFIDENT,
                       'frames': len(splits.select), 'by_stage': dict(outcome.agreement)},
-        'forecast': None if outcome.forecast is None else {
+        'forecast': {
             'figure': 'agreement_ap50', 'of': 'restoration', 'value': outcome.forecast.value,
             **_ends(outcome.forecast.interval)},
         'plan': {
@@ -211,13 +211,10 @@ def _ends(interval: Interval | None) -> dict[str, float | None]:
 
 
 def agreement_by_stage(outcome: Outcome) -> list[tuple[str, float]]:
-    """Return what was forecast of restoration, if anything, and the agreement after each stage."""
-    forecast = outcome.forecast
-    if forecast is None:
-        return list(outcome.agreement.items())
-    interval = forecast.interval
+    """Return what was forecast of restoration, and the agreement after each stage."""
+    value, interval = outcome.forecast.value, outcome.forecast.interval
     between = '' if interval is None else f' ({interval.low:.3f} to {interval.high:.3f})'
-    return [(f'restoration, as forecast{between}', forecast.value), *outcome.agreement.items()]
+    return [(f'restoration, as forecast{between}', value), *outcome.agreement.items()]
 
 
 def last_agreement(outcome: Outcome) -> tuple[str, float]:

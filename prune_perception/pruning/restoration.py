@@ -7,9 +7,21 @@ Restoration: the layers of a pruned network are fitted to what the dense one's d
 In the order of execution each layer that mixes channels gets the weights and the bias that, on
 the pruned network's own activations, come closest to the dense network's outputs in least
 squares. A layer thereby also makes up for what the layers before it could not. No training.
+
+It is a projection of activations. A layer that loses inputs can at best see their linear
+reconstruction from those that are kept: for y = W x + b, of which the pruned network brings k
+instead of x,
+
+    x' = A k + c,     A = E[x k^T] E[k k^T]^-1  (centred, with a ridge)
+
+gives W x' + b = (W A) k + (W c + b), which are the weights of least squares against y itself.
+
+All images pass the network at once, and a layer is fitted in the moment in which it is first
+given its inputs: the network is run once. One that cannot tell the images of a batch apart is run
+image by image, up to each layer in turn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +34,11 @@ from prune_perception.pruning.observe import inputs_at, mixing_layers, Observati
 # Ridges that are tried, as a share of the mean variance of a layer's inputs.
 RIDGES = (1e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_RIDGE = 1e-3
+
+_MOST_PIXELS = 64 * 416 * 416  # of all images together: their maps then take some 2 GB
+_FEWEST_IMAGES = 8
+
+Progress = Callable[[float], None]
 
 
 class _Enough(Exception):
@@ -45,94 +62,259 @@ def kept_outputs(groups: Sequence[ChannelGroup], removed: Mapping[str, Sequence[
 
 def restore(
         pruned: nn.Module, fit: Observation, select: Observation | None,
-        kept: Mapping[str, torch.Tensor], *,
-        progress: Callable[[float], None] | None = None) -> dict[str, float]:
+        kept: Mapping[str, torch.Tensor], *, ridge: float = DEFAULT_RIDGE,
+        progress: Progress | None = None) -> dict[str, float]:
     """
     Fit the layers of a pruned network in place.
 
-    :param fit: what the dense network did on the images to fit to.
-    :param select: the same on images kept aside, by which each layer's ridge is chosen; None for
-        :data:`DEFAULT_RIDGE`.
+    :param pruned: with the dense network's weights, without the channels that go.
+    :param fit: what the dense network did on the images to fit to. Of more images than memory
+        allows, some are taken, evenly spread.
+    :param select: the same on images kept aside, by which each layer's ridge is chosen of
+        :data:`RIDGES`; None for one ridge.
     :param kept: see :func:`kept_outputs`.
+    :param ridge: of all layers, where ``select`` is None.
     :param progress: called with the share that is done.
     :return: the ridge of each layer.
     """
-    layers = mixing_layers(pruned)
-    order = sorted((name for name in layers if name in fit.layers),
-                   key=lambda name: fit.layers[name].order)
+    samples = _samples(fit, select)
+    fitters = [
+        _Fitter(name, layer, samples, kept.get(name), RIDGES if select else (ridge,))
+        for name, layer in mixing_layers(pruned).items() if name in fit.layers]
+    fitters.sort(key=lambda fitter: fit.layers[fitter.name].order)
     pruned.eval()
-    ridges = {}
     with torch.no_grad():
-        for number, name in enumerate(order):
-            layer, rows = layers[name], kept.get(name)
-            moments = _moments(pruned, name, layer, fit, rows)
-            aside = _moments(pruned, name, layer, select, rows) if select else None
-            ridges[name] = _fit(layer, moments, aside)
-            if progress:
-                progress((number + 1) / len(order))
-    return ridges
+        if _batches(pruned, samples, fitters):
+            _fit_at_once(pruned, samples, fitters, progress)
+        else:
+            _fit_in_turn(pruned, samples, fitters, progress)
+    return {fitter.name: fitter.ridge for fitter in fitters}
 
 
 @dataclass(frozen=True, eq=False)
+class _Sample:
+    """
+    An image, and the observation that has seen it.
+
+    :param number: of the image there.
+    :param aside: whether it is to select by.
+    """
+
+    seen: Observation
+    number: int
+    aside: bool
+
+    @property
+    def image(self) -> torch.Tensor:
+        return self.seen.images[self.number]
+
+
+def _samples(fit: Observation, select: Observation | None) -> list[_Sample]:
+    """Return the images of both, or as many as memory allows, evenly spread."""
+    parts = [(fit, False)] if select is None else [(fit, False), (select, True)]
+    pixels = max(image[0, 0].numel() for seen, _ in parts for image in seen.images)
+    share = max(_FEWEST_IMAGES, _MOST_PIXELS // pixels) / sum(
+        len(seen.images) for seen, _ in parts)
+    return [
+        _Sample(seen, number, aside) for seen, aside in parts
+        for number in np.linspace(0, len(seen.images) - 1, max(
+            1, round(min(1.0, share) * len(seen.images)))).astype(int).tolist()]
+
+
+@dataclass(eq=False)
 class _Moments:
     """
     Second moments of a layer's inputs and of the outputs that it should have, by its groups.
 
-    :param gram: (groups, inputs + 1, inputs + 1) mean of (x, 1)(x, 1)^T, float64.
-    :param cross: (groups, inputs + 1, outputs of a group) mean of (x, 1) y^T, float64.
+    :param gram: (groups, inputs + 1, inputs + 1) sum of (x, 1)(x, 1)^T, float64.
+    :param cross: (groups, inputs + 1, outputs of a group) sum of (x, 1) y^T, float64.
     """
 
     gram: torch.Tensor
     cross: torch.Tensor
+    places: int = 0
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Add places, (places, groups * inputs) and (places, groups * outputs)."""
+        self.places += len(x)
+        inputs, outputs = self.cross.shape[1] - 1, self.cross.shape[2]
+        for part in range(len(self.gram)):
+            own = torch.cat([x[:, part * inputs:(part + 1) * inputs], x.new_ones(len(x), 1)], 1)
+            self.gram[part] += own.T @ own
+            self.cross[part] += own.T @ y[:, part * outputs:(part + 1) * outputs]
 
 
-def _moments(pruned: nn.Module, name: str, layer: nn.Conv2d | nn.Linear, seen: Observation,
-             kept: torch.Tensor | None) -> _Moments:
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    inputs, outputs = layer.weight[0].numel(), layer.weight.shape[0] // groups
-    gram = torch.zeros(groups, inputs + 1, inputs + 1, dtype=torch.float64)
-    cross = torch.zeros(groups, inputs + 1, outputs, dtype=torch.float64)
-    statistics, samples = seen.layers[name], 0
-    for number, image in enumerate(seen.images):
-        for call, given in enumerate(_inputs_of(pruned, layer, image, statistics.calls)):
-            which = number * statistics.calls + call
-            x = inputs_at(layer, given, statistics.places[which])
-            y = statistics.outputs[which]
-            if kept is not None:
-                y = y[:, kept]
-            samples += len(x)
-            for part in range(groups):
-                own = torch.cat([
-                    x[:, part * inputs:(part + 1) * inputs], x.new_ones(len(x), 1)], 1)
-                gram[part] += own.T @ own
-                cross[part] += own.T @ y[:, part * outputs:(part + 1) * outputs]
-    return _Moments(gram / samples, cross / samples)
+class _Fitter:
+    """
+    Fits one layer, from what it is given for each sample.
+
+    :param ridges: to choose of by the samples kept aside; where there are none, the first.
+    """
+
+    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, samples: Sequence[_Sample],
+                 kept: torch.Tensor | None, ridges: Sequence[float]) -> None:
+        self.name, self.layer, self.ridge = name, layer, ridges[0]
+        self.calls = samples[0].seen.layers[name].calls
+        self._samples, self._kept, self._ridges = samples, kept, ridges
+        self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+        # Of another run the layer is not to remember what it was fitted to in the last.
+        self._weight = layer.weight.detach().flatten(1).double().T.clone()  # (inputs, outputs)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was added."""
+        self._call = 0
+        self._fit, self._select = self._no_moments(), self._no_moments()
+
+    def add(self, call: int, given: torch.Tensor, sample: _Sample) -> None:
+        """
+        Add what the layer is given for one sample.
+
+        :param call: of the layer in this run of the network, from 0.
+        :param given: as the layer takes it, for one image.
+        """
+        statistics = sample.seen.layers[self.name]
+        which = sample.number * statistics.calls + call
+        y = statistics.outputs[which]
+        (self._select if sample.aside else self._fit).add(
+            inputs_at(self.layer, given, statistics.places[which]),
+            y if self._kept is None else y[:, self._kept])
+
+    def add_batch(self, given: torch.Tensor) -> bool:
+        """Add what the layer is given for all samples; return whether this was its last call."""
+        for number, sample in enumerate(self._samples):
+            self.add(self._call, given[number:number + 1], sample)
+        self._call += 1
+        return self._call == self.calls
+
+    def solve(self) -> None:
+        """Give the layer the weights of least squares, with the ridge that does best aside."""
+        layer, best = self.layer, float('inf')
+        solutions: list[torch.Tensor] = []
+        for ridge in self._ridges:
+            tried, error = self._solved(ridge)
+            if error < best or not solutions:
+                best, self.ridge, solutions = error, ridge, tried
+        weight = torch.cat([solved[:-1].T for solved in solutions])
+        layer.weight.copy_(weight.reshape(layer.weight.shape))
+        if layer.bias is not None:
+            layer.bias.copy_(torch.cat([solved[-1] for solved in solutions]))
+        self.begin()
+
+    def _solved(self, ridge: float) -> tuple[list[torch.Tensor], float]:
+        """Return weights and bias of each group, and their error aside but for a constant."""
+        solutions, error = [], 0.0
+        fit, select, outputs = self._fit, self._select, self._fit.cross.shape[2]
+        for part in range(self._groups):
+            solved = least_squares(
+                fit.gram[part] / fit.places, fit.cross[part] / fit.places,
+                self._weight[:, part * outputs:(part + 1) * outputs], ridge,
+                self.layer.bias is not None)
+            solutions.append(solved)
+            # E|y - x W|^2 without E|y|^2, which is the same for all.
+            error += float((solved * (select.gram[part] @ solved)).sum()
+                           - 2 * (solved * select.cross[part]).sum())
+        return solutions, error
+
+    def _no_moments(self) -> _Moments:
+        inputs, outputs = self._weight.shape[0], self._weight.shape[1] // self._groups
+        return _Moments(
+            torch.zeros(self._groups, inputs + 1, inputs + 1, dtype=torch.float64),
+            torch.zeros(self._groups, inputs + 1, outputs, dtype=torch.float64))
 
 
-def _fit(layer: nn.Conv2d | nn.Linear, fit: _Moments, select: _Moments | None) -> float:
-    """Give a layer the weights of least squares; return the ridge that did best on select."""
-    with_bias = layer.bias is not None
-    outputs = fit.cross.shape[2]
-    best, chosen = float('inf'), DEFAULT_RIDGE
-    solutions: list[torch.Tensor] = []
-    for ridge in RIDGES if select else (DEFAULT_RIDGE,):
-        tried, error = [], 0.0
-        for part in range(len(fit.gram)):
-            rows = slice(part * outputs, (part + 1) * outputs)
-            weight = layer.weight[rows].flatten(1).double().T
-            solved = least_squares(fit.gram[part], fit.cross[part], weight, ridge, with_bias)
-            tried.append(solved)
-            if select:
-                # E|y - x W|^2 without E|y|^2, which is the same for all.
-                error += float((solved * (select.gram[part] @ solved)).sum()
-                               - 2 * (solved * select.cross[part]).sum())
-        if error < best or not solutions:
-            best, chosen, solutions = error, ridge, tried
-    weight = torch.cat([solved[:-1].T for solved in solutions])
-    layer.weight.copy_(weight.reshape(layer.weight.shape))
-    if layer.bias is not None:
-        layer.bias.copy_(torch.cat([solved[-1] for solved in solutions]))
-    return chosen
+def _batches(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequence[_Fitter]) -> bool:
+    """Return whether each layer is given the images of a batch one after the other."""
+    images = [samples[0].image, samples[-1].image]
+    try:
+        together = _inputs(pruned, fitters, torch.cat(images))
+        return all(
+            len(both) == len(one) and all(
+                len(batch) == 2 and torch.allclose(batch[place:place + 1], single, 1e-3, 1e-4)
+                for batch, single in zip(both, one, strict=True))
+            for place, image in enumerate(images)
+            for both, one in zip(together, _inputs(pruned, fitters, image), strict=True))
+    except RuntimeError:  # of shapes: a graph for one image
+        return False
+
+
+def _inputs(pruned: nn.Module, fitters: Sequence[_Fitter], images: torch.Tensor
+            ) -> list[list[torch.Tensor]]:
+    """Return what each layer is given, at each of its calls."""
+    found: list[list[torch.Tensor]] = [[] for _ in fitters]
+
+    def keep(place: int) -> Callable[..., None]:
+        # A copy: what comes after may work in place.
+        return lambda _, given: found[place].append(given[0].clone())
+
+    handles = [fitter.layer.register_forward_pre_hook(keep(place))
+               for place, fitter in enumerate(fitters)]
+    try:
+        pruned(images.clone())  # the network may work in place on what it is given
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _fit_at_once(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequence[_Fitter],
+                 progress: Progress | None) -> None:
+    """Run all images together, and fit each layer in its last call."""
+    # A layer that is passed several times is fitted to all its calls together, in the last of
+    # them; what it gave before is right in the run after that.
+    runs = 1 + sum(fitter.calls > 1 for fitter in fitters)
+    done = 0
+
+    def hook(fitter: _Fitter) -> Callable[..., None]:
+        def call(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            nonlocal done
+            if fitter.add_batch(given[0]):
+                fitter.solve()
+                done += 1
+                if progress:
+                    progress(done / (runs * len(fitters)))
+        return call
+
+    handles = [fitter.layer.register_forward_pre_hook(hook(fitter)) for fitter in fitters]
+    try:
+        for _ in range(runs):
+            pruned(torch.cat([sample.image for sample in samples]))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _fit_in_turn(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequence[_Fitter],
+                 progress: Progress | None) -> None:
+    """Run the images one by one, up to each layer in turn."""
+    for number, fitter in enumerate(fitters):
+        for sample in samples:
+            for call, given in enumerate(_inputs_of(pruned, fitter, sample.image)):
+                fitter.add(call, given, sample)
+        fitter.solve()
+        if progress:
+            progress((number + 1) / len(fitters))
+
+
+def _inputs_of(pruned: nn.Module, fitter: _Fitter, image: torch.Tensor
+               ) -> Iterator[torch.Tensor]:
+    """Yield what a layer is given for an image; the rest of the network is not run."""
+    found: list[torch.Tensor] = []
+
+    def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        # A copy: what comes after may work in place.
+        found.append(given[0].clone())
+        if len(found) == fitter.calls:
+            raise _Enough
+
+    handle = fitter.layer.register_forward_pre_hook(hook)
+    try:
+        pruned(image.clone())
+    except _Enough:
+        pass
+    finally:
+        handle.remove()
+    yield from found
 
 
 def least_squares(gram: torch.Tensor, cross: torch.Tensor, weight: torch.Tensor, ridge: float,
@@ -156,24 +338,3 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, weight: torch.Tensor,
     solved = weight + torch.linalg.solve(damped, cross - covariance @ weight)
     bias = target - mean @ solved if with_bias else torch.zeros_like(target)
     return torch.cat([solved, bias[None]])
-
-
-def _inputs_of(pruned: nn.Module, layer: nn.Module, image: torch.Tensor, calls: int
-               ) -> list[torch.Tensor]:
-    """Return what a layer is given for an image; the rest of the network is not run."""
-    found: list[torch.Tensor] = []
-
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        # A copy: what comes after may work in place.
-        found.append(inputs[0].clone())
-        if len(found) == calls:
-            raise _Enough
-
-    handle = layer.register_forward_pre_hook(hook)
-    try:
-        pruned(image)
-    except _Enough:
-        pass
-    finally:
-        handle.remove()
-    return found
