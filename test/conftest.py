@@ -12,6 +12,11 @@ import pytest
 # ONNX Runtime reads this once, when it is imported first, which a test may do before the engine.
 os.environ['ORT_DISABLE_TELEMETRY'] = '1'
 
+# Test processes beside each other have a core each: torch's threads, which spin while they wait
+# for one that has lost its core, would make them many times slower.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ['OMP_NUM_THREADS'] = '1'
+
 DATA_VARIABLE = 'PRUNE_PERCEPTION_DATA'
 
 

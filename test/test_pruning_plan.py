@@ -17,7 +17,13 @@ from prune_perception.energy.hardware import load_profile  # noqa: E402
 from prune_perception.pruning import METHODS  # noqa: E402
 from prune_perception.pruning.elimination import Consumer  # noqa: E402
 from prune_perception.pruning.importing.trial import silence  # noqa: E402
-from prune_perception.pruning.methods import create, Scored, units_of  # noqa: E402
+from prune_perception.pruning.methods import (  # noqa: E402
+    create,
+    Restored,
+    Scored,
+    units_of,
+    VOICE,
+)
 from prune_perception.pruning.observe import observe  # noqa: E402
 from prune_perception.pruning.plan import (  # noqa: E402
     ALIGNMENT,
@@ -28,6 +34,7 @@ from prune_perception.pruning.plan import (  # noqa: E402
     Sweep,
     sweep,
 )
+from prune_perception.pruning.sensitivity import channel_sensitivities  # noqa: E402
 from prune_perception.pruning.width_energy import WidthEnergy  # noqa: E402
 
 EYERISS = load_profile('eyeriss_65nm')
@@ -196,9 +203,16 @@ def test_progress_ends_at_one(chain):
 # ---- the methods
 
 
+def voices_of(module, groups, seen):
+    """Return the powers of the sensitivities that the plan of ``combined`` hears."""
+    return {name: values ** VOICE
+            for name, values in channel_sensitivities(module, groups, seen).items()}
+
+
 def test_each_step_is_the_best_for_its_energy_at_its_time(chain):
     """Against reckoning all groups anew before each step."""
     module, groups, seen = chain
+    voices = voices_of(module, groups, seen)
     by_name = {group.name: group for group in groups}
     left = {group.name: np.arange(group.channels) for group in groups}
     swept, energy = swept_by('combined', chain), width_energy(module)
@@ -213,6 +227,7 @@ def test_each_step_is_the_best_for_its_energy_at_its_time(chain):
             units = units_of(group, left[group.name])
             costs = sum(consumers[tied.layer].costs(
                 tied.positions[units].reshape(len(units), -1)) for tied in group.consumers)
+            costs = costs * voices[group.name][units].max(1)
             order = np.argsort(costs)[:size // group.unit]
             values[group.name] = costs[order].sum() / energy.saving(group.name, size)
             best[group.name] = tuple(sorted(units[order].ravel()))
@@ -275,6 +290,8 @@ def test_the_group_with_the_least_error_for_the_energy_goes_first(name):
         for tied in group.consumers:
             costs += Consumer(module.get_submodule(tied.layer), seen.layers[tied.layer],
                               weighted=name == 'combined').costs(tied.positions)
+        if name == 'combined':
+            costs *= voices_of(module, graph.groups, seen)[group.name]
         order = np.argsort(costs)[:2]
         errors[group.name], cheapest[group.name] = costs[order].sum(), sorted(order)
     even = errors['left'] / errors['right']
@@ -284,6 +301,27 @@ def test_the_group_with_the_least_error_for_the_energy_goes_first(name):
         assert channels.tolist() == cheapest[expected]
     group, _ = chosen(left=0.0, right=1e-6)  # what saves nothing is the last resort
     assert group.name == 'right'
+
+
+def test_a_voice_makes_a_channel_stay_and_changes_no_forecast():
+    module = small.made(small.Residual)
+    group = small.graph_of(module).group('inner')
+    seen = observe(module, small.images(4), small.Logits(), places=64)
+    loud = np.ones(group.channels)
+    first, second = (
+        next(step for step in sweep(module, [group], width_energy(module), Restored(
+            module, [group], seen, weighted=True, voices=voices), alignment=1).steps)
+        for voices in (None, {group.name: loud}))
+    assert first == second  # voices of 1 change nothing
+    loud[first.channels[0]] = 1e6
+    last = sweep(module, [group], width_energy(module), Restored(
+        module, [group], seen, weighted=True, voices={group.name: loud}), alignment=1).steps
+    gone = [channel for step in last for channel in step.channels]
+    assert first.channels[0] not in gone[:-1]
+    # What is forecast is the growth of the loss, which no voice changes.
+    alone = Consumer(module.get_submodule('outer'), seen.layers['outer'])
+    assert last[0].cost == pytest.approx(
+        alone.remove_inputs(np.array(last[0].channels)), rel=1e-9)
 
 
 def test_a_channel_that_no_one_needs_goes_first():

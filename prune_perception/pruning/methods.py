@@ -7,7 +7,8 @@ The ways to choose the next channels to go.
 ==============  ==============================================================================
 ``combined``    least forecast growth of the distillation loss for the energy saved. The error
                 is that after the best linear restoration of each consumer, weighted by what the
-                detections make of it
+                detections make of it; times the fourth root of the channels' sensitivity,
+                as in ``provable``, so that what seldom matters, and then decides, is heard
 ``energy``      after Yang, Chen and Sze, *Designing Energy-Efficient CNNs using Energy-Aware
                 Pruning* (CVPR 2017): the same restoration and the same energy, each consumer's
                 error as a share of its own output's variance
@@ -28,12 +29,20 @@ from torch import nn
 from prune_perception.pruning.elimination import Consumer, Floats
 from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.observe import mixing_layers, Observation
+from prune_perception.pruning.sensitivity import channel_sensitivities
 from prune_perception.pruning.width_energy import WidthEnergy
 
 Channels = NDArray[np.int64]
 
 FORECASTING = ('combined',)
 """Methods that forecast the growth of the distillation loss, and so can compare input sizes."""
+
+
+VOICE = 0.25
+"""Exponent of the sensitivities in ``combined``; see ``docs/trust.md`` for others."""
+
+_VOICE_IMAGES = 32
+_LEAST_SENSITIVITY = 1e-6  # of a channel that is always 0: it costs nothing either way
 
 
 class Method(Protocol):
@@ -58,10 +67,14 @@ class Method(Protocol):
 def create(name: str, module: nn.Module, groups: Sequence[ChannelGroup], seen: Observation,
            seed: int = 0) -> Method:
     """Return a method by its name; raises KeyError."""
-    if name in ('combined', 'energy'):
-        return Restored(module, groups, seen, weighted=name == 'combined')
+    if name == 'combined':
+        sensitivities = channel_sensitivities(module, groups, seen, most=_VOICE_IMAGES)
+        return Restored(module, groups, seen, weighted=True, voices={
+            group: np.maximum(values, _LEAST_SENSITIVITY) ** VOICE
+            for group, values in sensitivities.items()})
+    if name == 'energy':
+        return Restored(module, groups, seen, weighted=False)
     if name == 'provable':
-        from prune_perception.pruning.sensitivity import channel_sensitivities
         return Scored(channel_sensitivities(module, groups, seen), share_of_group=True)
     if name == 'magnitude':
         return Scored({group.name: _magnitudes(module, group) for group in groups})
@@ -72,10 +85,17 @@ def create(name: str, module: nn.Module, groups: Sequence[ChannelGroup], seen: O
 
 
 class Restored:
-    """Least error after restoration for the energy saved."""
+    """
+    Least error after restoration for the energy saved.
+
+    :param weighted: see :class:`.elimination.Consumer`.
+    :param voices: factors on the errors of channels by which the next ones to go are chosen, by
+        group; what is forecast is without them.
+    """
 
     def __init__(self, module: nn.Module, groups: Sequence[ChannelGroup], seen: Observation, *,
-                 weighted: bool) -> None:
+                 weighted: bool, voices: Mapping[str, Floats] | None = None) -> None:
+        self._voices = voices or {}
         layers = mixing_layers(module)
         self._consumers = {name: Consumer(layers[name], statistics, weighted=weighted)
                            for name, statistics in seen.layers.items()}
@@ -127,6 +147,8 @@ class Restored:
             if tied.layer in self._consumers:
                 total += self._consumers[tied.layer].costs(
                     tied.positions[units].reshape(len(units), -1))
+        if group.name in self._voices:
+            total *= self._voices[group.name][units].max(1)
         return total
 
 

@@ -21,7 +21,7 @@ sensitivities from every place of the maps and of channels that can only go toge
 :mod:`.provable_observation` takes. Here some places are enough to choose by.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -37,23 +37,24 @@ _OUTPUTS_AT_ONCE = 32
 
 def channel_sensitivities(
         module: nn.Module, groups: Sequence[ChannelGroup], seen: Observation,
-        progress: Callable[[float], None] | None = None) -> dict[str, Floats]:
+        progress: Callable[[float], None] | None = None, *, most: int | None = None
+        ) -> dict[str, Floats]:
     """
     Return the sensitivity of each channel, by group: the largest over the group's consumers.
 
     :param module: the dense network.
     :param seen: on what images, and at which places of the maps.
+    :param most: of more images, this many are looked at, evenly spread; None for all.
     """
     layers = mixing_layers(module)
     wanted = {tied.layer for group in groups for tied in group.consumers}
     found = {name: torch.zeros(layers[name].weight.shape[1] * _groups(layers[name]))
              for name in wanted if name in seen.layers}
-    calls = dict.fromkeys(found, 0)
+    places_left: dict[str, Iterator[torch.Tensor]] = {}  # of an image
 
     def hook(name: str) -> Callable[..., None]:
         def call(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            places = _spread(seen.layers[name].places[calls[name]])
-            calls[name] += 1
+            places = _spread(next(places_left[name]))
             x = inputs_at(layers[name], inputs[0], places)
             found[name] = torch.maximum(found[name], layer_sensitivities(layers[name], x))
         return call
@@ -61,10 +62,15 @@ def channel_sensitivities(
     handles = [layers[name].register_forward_pre_hook(hook(name)) for name in found]
     try:
         with torch.no_grad():
-            for number, image in enumerate(seen.images):
-                module(image)
+            chosen = _spread(torch.arange(len(seen.images)), most or len(seen.images)).tolist()
+            for done, number in enumerate(chosen):
+                for name in found:
+                    calls = seen.layers[name].calls
+                    places_left[name] = iter(
+                        seen.layers[name].places[number * calls:(number + 1) * calls])
+                module(seen.images[number])
                 if progress:
-                    progress((number + 1) / len(seen.images))
+                    progress((done + 1) / len(chosen))
     finally:
         for handle in handles:
             handle.remove()
@@ -105,11 +111,11 @@ def layer_sensitivities(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> torch.
     return result.flatten()
 
 
-def _spread(places: torch.Tensor) -> torch.Tensor:
-    """Return no more than ``_PLACES`` of some places, from the first to the last of them."""
+def _spread(values: torch.Tensor, most: int = _PLACES) -> torch.Tensor:
+    """Return no more than so many of some values, from the first to the last of them."""
     # Of a small map all places are there, row by row: the first ones would be its top rows.
-    count = min(_PLACES, len(places))
-    return places[torch.linspace(0, len(places) - 1, count, dtype=torch.float64).long()]
+    count = min(most, len(values))
+    return values[torch.linspace(0, len(values) - 1, count, dtype=torch.float64).long()]
 
 
 def _groups(layer: nn.Conv2d | nn.Linear) -> int:
