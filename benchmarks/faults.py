@@ -15,7 +15,8 @@ DDS, and starts the node again a second after it ended, as the launch file does.
 
 The network that hangs or fails is the shipped one with a branch for images that are all white
 (``broken_networks.py``): a loop without end, a single operator that takes hours, an index out of
-bounds. Faults of the disk are in a mount namespace; where that may not be had, the row is missing.
+bounds. Disks that are full or read-only are in a mount namespace; where that may not be had, their
+rows are missing.
 
 Limits: camera and node share the machine; times are those of one try each.
 """
@@ -36,18 +37,23 @@ import time
 from typing import Any
 
 from broken_networks import write_broken_on_white
+from bystander import Bystander, first_picture, image_message, jpeg_message, stamp_of
 import cv2
 import numpy as np
 
 from prune_perception import __version__
 from prune_perception.bundle import read_bundle
-from prune_perception.frames.recording import open_recording
-from prune_perception.node_process import dds_environment, node_command, start, stop
-from prune_perception.resources import find_model, find_resource
+from prune_perception.node_process import (
+    dds_environment,
+    free_domain,
+    node_command,
+    start,
+    stop,
+)
+from prune_perception.resources import find_model
 from prune_perception.runtime.machine import machine_name
 
 MODEL = 'nanodet_g_person_25'
-DOMAIN = 79
 RESPAWN_DELAY = 1.0  # seconds, as in perception.launch.py
 PATIENCE = 40.0  # seconds
 TOPIC = '/camera/image_raw'
@@ -58,6 +64,7 @@ class Respawned:
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._command, self._environment = command, environment
+        self._console = tempfile.TemporaryFile('ab+')
         self.ends: list[tuple[float, int]] = []
         self.wanted = True
         self.process = self._start()
@@ -69,10 +76,16 @@ class Respawned:
         self.wanted = False
         stop(self.process)
         self._thread.join()
+        self._console.close()
+
+    def console(self) -> list[str]:
+        """Return the lines that it has printed so far."""
+        self._console.seek(0)  # it writes at the end, wherever this is
+        return self._console.read().decode(errors='replace').splitlines()
 
     def _start(self) -> 'subprocess.Popen[bytes]':
-        return start(self._command, self._environment, stdout=subprocess.DEVNULL,
-                     stderr=subprocess.DEVNULL)
+        return start(self._command, self._environment, stdout=self._console,
+                     stderr=subprocess.STDOUT)
 
     def _keep(self) -> None:
         while True:
@@ -86,28 +99,27 @@ class Respawned:
             self.process = self._start()
 
 
-class Robot:
+def always(message: Any) -> Callable[[int], Any]:
+    """Return what makes each of a camera's images, by its number: always this one."""
+    return lambda _: message
+
+
+class Robot(Bystander):
     """A camera that sends all the time, and whoever listens to the detector."""
 
-    def __init__(self) -> None:
+    def __init__(self, domain: int) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
-        from rclpy.signals import SignalHandlerOptions
-        from sensor_msgs.msg import Image
         from vision_msgs.msg import Detection2DArray
 
-        # So that Ctrl-C ends what is started here.
-        rclpy.init(domain_id=DOMAIN, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node('robot')
-        self.kind = Image
-        with open_recording(find_resource('demo', 'pedestrians')) as recording:
-            self.picture = cv2.resize(next(iter(recording)).image(), (640, 480))
-        self.make: Callable[[int], Any] = lambda _: self.image(self.picture)
+        super().__init__('robot', domain)
+        self.domain = domain
+        self.picture = first_picture((640, 480))
+        self.make = always(image_message(self.picture))
         self.images: Any = None
         self.clock: Any = None
         self.clock_offset = 0.0
+        self.count = 0
         self.sent: dict[int, float] = {}
         self.results: list[tuple[float, float]] = []  # when image and result were sent and came
         self.said: list[tuple[float, str, str]] = []
@@ -117,40 +129,16 @@ class Robot:
             DiagnosticArray, '/diagnostics', self._diagnosed, QoSProfile(depth=10))
         self.lock = threading.Lock()
         self.publish()
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.sending = True
-        self.threads = [threading.Thread(target=self.executor.spin),
-                        threading.Thread(target=self._send)]
-        for thread in self.threads:
-            thread.start()
+        self.send_at(10.0, self._send)
 
-    def close(self) -> None:
-        """End; a thread that still spins would take the process down with an error."""
-        import rclpy
-
-        self.sending = False
-        self.threads[1].join()
-        self.executor.shutdown()
-        self.threads[0].join()
-        self.node.destroy_node()
-        rclpy.shutdown()
-
-    def image(self, pixels: Any, **fields: Any) -> Any:
-        """Return an image, with whatever is wrong about it."""
-        message = self.kind(height=pixels.shape[0], width=pixels.shape[1], encoding='bgr8',
-                            step=pixels.strides[0])
-        message.data.frombytes(pixels.tobytes())
-        for name, value in fields.items():
-            setattr(message, name, value)
-        return message
-
-    def publish(self) -> None:
+    def publish(self, *, compressed: bool = False) -> None:
         """Begin to publish."""
         from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import CompressedImage, Image
 
+        kind, topic = (CompressedImage, f'{TOPIC}/compressed') if compressed else (Image, TOPIC)
         with self.lock:
-            self.images = self.node.create_publisher(self.kind, TOPIC, qos_profile_sensor_data)
+            self.images = self.node.create_publisher(kind, topic, qos_profile_sensor_data)
 
     def unpublish(self) -> None:
         """Publish no more, as a driver that died."""
@@ -164,7 +152,7 @@ class Robot:
         from rosgraph_msgs.msg import Clock
 
         with self.lock:
-            if self.images is None:
+            if self.images is None or not isinstance(message, self.images.msg_type):
                 return
             now = time.time_ns() + int(self.clock_offset * 1e9)
             stamp = Time(sec=now // 1_000_000_000, nanosec=now % 1_000_000_000)
@@ -181,15 +169,11 @@ class Robot:
             time.sleep(0.02)
 
     def _send(self) -> None:
-        count = 0
-        while self.sending:
-            self.send(self.make(count))
-            count += 1
-            time.sleep(0.1)
+        self.send(self.make(self.count))
+        self.count += 1
 
     def _found(self, message: Any) -> None:
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        if stamp in self.sent:
+        if (stamp := stamp_of(message)) in self.sent:
             self.results.append((self.sent[stamp], time.monotonic()))
 
     def _diagnosed(self, message: Any) -> None:
@@ -198,24 +182,15 @@ class Robot:
             level = ('OK', 'WARN', 'ERROR', 'STALE')[int.from_bytes(status.level, 'little')]
             self.said.append((now, level, status.message))
 
-    def wait(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-        """Wait until a condition holds; return its value, and at the end of patience None."""
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.005)
-        return value
-
     def back(self, since: float) -> float | None:
         """Return when the first detections came of an image sent after a time."""
         return self.wait(lambda: next(
-            (arrival for sent, arrival in list(self.results) if sent > since), None))
+            (arrival for sent, arrival in list(self.results) if sent > since), None), PATIENCE)
 
     def settle(self) -> None:
         """Wait until nothing is wrong any more; what failed is told for a while."""
         self.wait(lambda: all(level == 'OK' for moment, level, _ in list(self.said)
-                              if moment > time.monotonic() - 2.0))
+                              if moment > time.monotonic() - 2.0), PATIENCE)
 
     def transition(self, name: str) -> bool:
         """Ask the detector for a transition; return whether it succeeded."""
@@ -227,7 +202,7 @@ class Robot:
         self.changes.wait_for_service(PATIENCE)
         future = self.changes.call_async(ChangeState.Request(
             transition=Transition(id=getattr(Transition, f'TRANSITION_{name.upper()}'))))
-        return bool(self.wait(future.done) and future.result().success)
+        return bool(self.wait(future.done, PATIENCE) and future.result().success)
 
 
 class Run:
@@ -241,10 +216,12 @@ class Run:
         self.node = Respawned(
             [*prefix, *node_command('detector_node', remappings={'image': TOPIC}, parameters={
                 'autostart': True, 'model': str(model), 'threads': 1, **parameters})],
-            {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), **(environment or {})})
-        if not robot.back(self.begun):
+            {**os.environ, 'ROS_DOMAIN_ID': str(robot.domain), **(environment or {})})
+        first = robot.back(self.begun)
+        if first is None:
             self.node.close()
             raise TimeoutError('the node does not come up')
+        self.first = first
 
     def __enter__(self) -> 'Run':
         time.sleep(2.5)  # diagnostics of an earlier node, and of this one before it saw an image
@@ -268,6 +245,12 @@ class Run:
         if self.ended(begin):
             back = self.robot.back(self.ended(begin) or 0.0)
         self.note(name, begin, None if back is None else back - mended)
+
+    def see(self, name: str, make: Callable[[int], Any], seconds: float) -> None:
+        """Have the camera send other images for some time."""
+        usual = self.robot.make
+        self.fault(name, lambda: setattr(self.robot, 'make', make), lasts=seconds,
+                   mend=lambda: setattr(self.robot, 'make', usual))
 
     def ended(self, since: float) -> float | None:
         """Return when the process ended."""
@@ -306,21 +289,38 @@ def bad_images(robot: Robot, rows: list[dict[str, Any]]) -> None:
             'no pixels': {'width': 0, 'height': 0},
             'encoding that nobody knows': {'encoding': 'rgb565'}}
         for name, fields in kinds.items():
-            run.fault(f'image: {name}', partial(
-                robot.send_thrice, robot.image(small, **fields)))
-        usual = robot.make
+            run.see(f'image: {name}, 0.5 s', always(image_message(small, **fields)), 0.5)
         sizes = [(640, 480), (320, 240), (1920, 1080), (33, 17)]
 
         def changing(count: int) -> Any:
             image = cv2.resize(robot.picture, sizes[count % 4])
             if count % 3 == 0:
-                return robot.image(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), encoding='mono8')
-            return robot.image(image)
-        run.fault('image: other size and encoding each time, 3 s',
-                  lambda: setattr(robot, 'make', changing), lasts=3.0,
-                  mend=lambda: setattr(robot, 'make', usual))
+                return image_message(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), encoding='mono8')
+            return image_message(image)
+        run.see('image: other size and encoding each time, 3 s', changing, 3.0)
         run.fault('camera: publisher gone for 4 s', robot.unpublish, lasts=4.0,
                   mend=robot.publish)
+
+
+def bad_jpegs(robot: Robot, rows: list[dict[str, Any]]) -> None:
+    """Send JPEGs that are cut off, damaged, or none, amid others that are whole."""
+    whole = cv2.imencode('.jpg', robot.picture)[1].tobytes()
+    third = len(whole) // 3
+    usual = robot.make
+    robot.unpublish()
+    robot.make = always(jpeg_message(whole))
+    robot.publish(compressed=True)
+    try:
+        with Run(robot, rows, image_transport='compressed') as run:
+            for name, data in {
+                    'cut off': whole[:third], 'its middle third overwritten':
+                    whole[:third] + bytes(third) + whole[2 * third:], 'of no bytes': b'',
+                    'that is text': b'no picture ' * 1000}.items():
+                run.see(f'JPEG: {name}, 0.5 s', always(jpeg_message(data)), 0.5)
+    finally:
+        robot.unpublish()
+        robot.make = usual
+        robot.publish()
 
 
 def engine_faults(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> None:
@@ -328,7 +328,7 @@ def engine_faults(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> Non
     white = np.full((480, 640, 3), 255, np.uint8)
 
     def show_white() -> None:
-        robot.send_thrice(robot.image(white))
+        robot.send_thrice(image_message(white))
     for how, name in (
             ('error', 'engine raises'),
             ('loop', 'engine hangs between operators'),
@@ -353,22 +353,25 @@ def signals(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> None:
         run.fault('process stopped for 5 s (SIGSTOP)',
                   lambda: run.node.process.send_signal(signal.SIGSTOP), lasts=5.0,
                   mend=lambda: run.node.process.send_signal(signal.SIGCONT))
-        run.node.wanted = False
-        begin = time.monotonic()
-        run.node.process.terminate()
-        run.node.process.wait()
-        run.note('told to end (SIGTERM) while it infers', begin, None,
-                 note=f'ended after {time.monotonic() - begin:.2f} s')
+        told_to_end(run, 'told to end (SIGTERM) while it infers', signal.SIGTERM)
+    with Run(robot, rows) as run:
+        told_to_end(run, 'told to end (SIGINT) while it infers', signal.SIGINT)
     bundle = write_broken_on_white(folder / 'term', read_bundle(find_model(MODEL)), 'operator')
     with Run(robot, rows, model=bundle.folder, inference_timeout=0.0) as run:
-        run.node.wanted = False
-        robot.send_thrice(robot.image(np.full((480, 640, 3), 255, np.uint8)))
+        robot.send_thrice(image_message(np.full((480, 640, 3), 255, np.uint8)))
         time.sleep(0.5)
-        begin = time.monotonic()
-        run.node.process.terminate()
-        run.node.process.wait()
-        run.note('told to end while it hangs, no time limit', begin, None,
-                 note=f'ended after {time.monotonic() - begin:.2f} s')
+        told_to_end(run, 'told to end while it hangs, no time limit', signal.SIGTERM)
+
+
+def told_to_end(run: Run, name: str, request: signal.Signals) -> None:
+    """Ask the node to end, for good, and note how long that takes."""
+    run.node.wanted = False
+    begin = time.monotonic()
+    run.node.process.send_signal(request)
+    run.node.process.wait()
+    took = time.monotonic() - begin
+    run.robot.wait(lambda: run.ended(begin), 1.0)
+    run.note(name, begin, None, ended_after_s=took, note=f'ended after {took:.2f} s')
 
 
 def clocks(robot: Robot, rows: list[dict[str, Any]]) -> None:
@@ -384,41 +387,57 @@ def clocks(robot: Robot, rows: list[dict[str, Any]]) -> None:
     robot.clock, robot.clock_offset = None, 0.0
 
 
-def disks(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> None:
-    """Spoil the bundle under the node, the log's folder, and the disk."""
-    bundle = folder / 'bundle'
+def bundles(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Overwrite the bundle under the node, and remove it."""
+    bundle, away = folder / 'bundle', folder / 'away'
     shutil.copytree(find_model(MODEL), bundle)
+    graph = bundle / 'model.onnx'
+    data = graph.read_bytes()
+    faults: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
+        ('half overwritten', lambda: graph.write_bytes(data[:len(data) // 2]),
+         lambda: graph.write_bytes(data)),
+        ('removed', lambda: bundle.rename(away), lambda: away.rename(bundle))]
     with Run(robot, rows, model=bundle) as run:
-        graph = bundle / 'model.onnx'
-        data = graph.read_bytes()
-        run.fault('bundle half overwritten while it runs',
-                  lambda: graph.write_bytes(data[:len(data) // 2]))
+        for name, spoil, restore in faults:
+            def configured_anew() -> None:
+                for transition in ('deactivate', 'cleanup', 'configure'):
+                    robot.transition(transition)
 
-        def configured_anew() -> None:
-            for name in ('deactivate', 'cleanup', 'configure'):
-                robot.transition(name)
+            def mended(restore: Callable[[], Any] = restore) -> None:
+                restore()
+                robot.transition('configure')
+                robot.transition('activate')
+            run.fault(f'bundle {name} while it runs', spoil)
+            run.fault('... configured anew, and mended after 3 s', configured_anew, lasts=3.0,
+                      mend=mended)
 
-        def mended() -> None:
-            graph.write_bytes(data)
-            robot.transition('configure')
-            robot.transition('activate')
-        run.fault('... configured anew, and mended after 3 s', configured_anew, lasts=3.0,
-                  mend=mended)
+
+def disks(robot: Robot, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Let there be no folder for the log, or a disk that is full, or read-only."""
     (folder / 'file').touch()
-    script = ('mount -t tmpfs -o size=64k tmpfs "$1" && '
-              '{ dd if=/dev/zero of="$1/fill" bs=1k count=100 2>/dev/null; shift; exec "$@"; }')
     disk = folder / 'disk'
     disk.mkdir()
-    full = ('unshare', '-Urm', 'sh', '-c', script, 'sh', str(disk))
+
+    def on_a_disk(act: str) -> tuple[str, ...]:
+        script = f'mount -t tmpfs -o size=64k tmpfs "$1" && {{ {act}; shift; exec "$@"; }}'
+        return ('unshare', '-Urm', 'sh', '-c', script, 'sh', str(disk))
+    full = on_a_disk('dd if=/dev/zero of="$1/fill" bs=1k count=100 2>/dev/null')
+    read_only = on_a_disk('mount -o remount,ro "$1"')
     places: list[tuple[str, tuple[str, ...], Path]] = [
         ('no folder for the log can be written', (), folder / 'file' / 'log')]
     if shutil.which('unshare') and not subprocess.run(
-            [*full, 'true'], capture_output=True, check=False).returncode:
-        places.append(('disk full', full, disk / 'log'))
+            [*read_only, 'true'], capture_output=True, check=False).returncode:
+        places += [('disk full', full, disk / 'log'), ('disk read-only', read_only, disk / 'log')]
     for name, prefix, log in places:
         with Run(robot, rows, prefix=prefix, environment={
                 'ROS_LOG_DIR': str(log), 'TMPDIR': str(log.parent)}) as run:
-            run.note(name, run.begun, None, note='started, and answers')
+            # A process sees its own disks; here that is below its root.
+            logged = sum(path.stat().st_size for path in Path(
+                f'/proc/{run.node.process.pid}/root{log}').rglob('*') if path.is_file())
+            console = next((line for line in run.node.console() if 'log' in line), 'nothing')
+            run.note(name, run.begun, run.first - run.begun,
+                     console=console, log_bytes=logged,
+                     note=f'{logged} bytes in the log; the console says: {console}')
 
 
 def cycles(robot: Robot, rows: list[dict[str, Any]], count: int) -> None:
@@ -447,7 +466,7 @@ def main() -> int:
     """Provoke all, print a table, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n\n')[0])
     parser.add_argument('--json', type=Path, metavar='FILE')
-    parser.add_argument('--cycles', type=int, default=200, help='(%(default)s)')
+    parser.add_argument('--cycles', type=int, default=250, help='(%(default)s)')
     arguments = parser.parse_args()
     os.environ.update(dds_environment())
     report: dict[str, Any] = {
@@ -457,14 +476,16 @@ def main() -> int:
     print(f'{report["machine"]}, {report["system"]}, Python {report["python"]}; load '
           f'{report["load_before"]:.1f} before; {MODEL}, one thread\n')
     print(f'{"fault":48} {"back":>7} {"ended":>6}  said')
-    robot, rows = Robot(), report['faults']
+    robot, rows = Robot(free_domain()), report['faults']
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
             engine_faults(robot, rows, folder)
             bad_images(robot, rows)
+            bad_jpegs(robot, rows)
             clocks(robot, rows)
             signals(robot, rows, folder)
+            bundles(robot, rows, folder)
             disks(robot, rows, folder)
             cycles(robot, rows, arguments.cycles)
         finally:

@@ -12,6 +12,8 @@ thing at a time up and down again:
   3 %: it says 4 W, and for each rung the watts that its modelled energy is to that of the largest,
   which has 6 W.
 - *Battery*: its level falls below the budget, and it is charged again; simulated.
+- *Temperature*: it rises above the budget, and stays there until the smallest bundle runs; then it
+  cools. Simulated: it says nothing of how soon a processor cools with a smaller detector.
 
 For each step: the time until the governor decided and until the other bundle ran; how long that
 took to be made ready beside the running one, and what this cost the running one: the slowest frame
@@ -33,56 +35,54 @@ import platform
 import random
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
-import cv2
+from bystander import Bystander, first_picture, image_message
 import numpy as np
 
 from prune_perception import __version__
-from prune_perception.frames.recording import open_recording
-from prune_perception.node_process import dds_environment, node_command, start, stop
-from prune_perception.resources import find_resource
+from prune_perception.node_process import (
+    dds_environment,
+    free_domain,
+    node_command,
+    start,
+    stop,
+)
 from prune_perception.runtime.machine import machine_name
 
 LADDER = ['nanodet_g_person_50', 'nanodet_g_person_25', 'nanodet_g_person_10']
 WATTS_IDLE, WATTS = 4.0, dict(zip(LADDER, (6.0, 3.0, 1.2), strict=True))
 DOWN_AFTER, UP_AFTER = 3.0, 20.0  # the defaults
-DOMAIN = 78
 # Of the latency budget above what the largest takes in quiet.
 _ROOM = 1.6
 
 
-class Robot:
-    """A camera, a power meter and a battery, and whoever listens to the detector."""
+class Robot(Bystander):
+    """A camera, meters and a battery, and whoever listens to the detector."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, domain: int) -> None:
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
         from rcl_interfaces.srv import SetParameters
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
-        from sensor_msgs.msg import BatteryState, Image
+        from sensor_msgs.msg import BatteryState, Image, Temperature
         from vision_msgs.msg import Detection2DArray
 
-        rclpy.init(domain_id=DOMAIN)
-        self.node = rclpy.create_node('robot')
+        super().__init__('robot', domain)
         self.results: list[float] = []
         self.decisions: list[tuple[float, str]] = []
         self.statuses: dict[str, dict[str, str]] = {}
         self.battery, self.watts_of_others, self.updates = 0.8, 0.0, 0
-        self.sending = True
+        self.celsius = 60.0
         self.noise = random.Random(1)
-        with open_recording(find_resource('demo', 'pedestrians')) as recording:
-            image = cv2.resize(next(iter(recording)).image(), (640, 480))
-        self.image = Image(height=480, width=640, encoding='bgr8', step=640 * 3)
-        self.image.data.frombytes(image.tobytes())
+        self.image = image_message(first_picture((640, 480)))
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.images: Any = self.node.create_publisher(
             Image, '/camera/image_raw', qos_profile_sensor_data)
         self.levels: Any = self.node.create_publisher(
             BatteryState, '/battery', QoSProfile(depth=1))
+        self.heat: Any = self.node.create_publisher(
+            Temperature, '/temperature', QoSProfile(depth=1))
         self.readings: Any = self.node.create_publisher(
             DiagnosticStatus, '/power_monitor/reading', QoSProfile(depth=1))
         self.node.create_subscription(
@@ -95,28 +95,11 @@ class Robot:
             DiagnosticArray, '/diagnostics', self._diagnosed, QoSProfile(depth=10))
         self.node.create_timer(0.2, self._say)
         self.parameters: Any = self.node.create_client(SetParameters, '/detector/set_parameters')
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.threads = [threading.Thread(target=self.executor.spin),
-                        threading.Thread(target=self._send, args=(1 / rate,))]
-        for thread in self.threads:
-            thread.start()
+        self.send_at(rate, self._send)
 
-    def close(self) -> None:
-        """End; a thread that still spins would take the process down with an error."""
-        self.sending = False
-        self.threads[1].join()
-        self.executor.shutdown()
-        self.threads[0].join()
-        self.node.destroy_node()
-
-    def _send(self, period: float) -> None:
-        due = time.monotonic()
-        while self.sending:
-            self.image.header.stamp = self.node.get_clock().now().to_msg()
-            self.images.publish(self.image)
-            due = max(due + period, time.monotonic() - period)
-            time.sleep(max(due - time.monotonic(), 0))
+    def _send(self) -> None:
+        self.image.header.stamp = self.node.get_clock().now().to_msg()
+        self.images.publish(self.image)
 
     def _diagnosed(self, message: Any) -> None:
         for status in message.status:
@@ -125,9 +108,10 @@ class Robot:
 
     def _say(self) -> None:
         from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-        from sensor_msgs.msg import BatteryState
+        from sensor_msgs.msg import BatteryState, Temperature
 
         self.levels.publish(BatteryState(percentage=self.battery))
+        self.heat.publish(Temperature(temperature=self.celsius))
         self.updates += 1
         watts = WATTS_IDLE + WATTS[self.bundle()] + self.watts_of_others
         values = {
@@ -142,15 +126,6 @@ class Robot:
     def bundle(self) -> str:
         """Return what runs."""
         return self.statuses.get('governor', {}).get('Bundle', LADDER[0])
-
-    def wait(self, condition: Callable[[], Any], seconds: float) -> bool:
-        """Wait until a condition holds; return whether it did."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
 
     def set(self, **values: Any) -> None:
         """Set parameters of the detector; two underlines stand for a point."""
@@ -241,7 +216,8 @@ def steps(robot: Robot, burners: int, report: dict[str, Any]) -> None:
     report['quiet_latency_ms'], report['latency_budget_ms'] = quiet, budget
     robot.set(pinned='')
     print(f'\nbudgets: latency {budget:.0f} ms ({_ROOM} times that of the largest), power 13 W, '
-          f'battery 30 %; each alone. down_after {DOWN_AFTER:.0f} s, up_after {UP_AFTER:.0f} s')
+          f'battery 30 %, temperature 80 °C; each alone. down_after {DOWN_AFTER:.0f} s, '
+          f'up_after {UP_AFTER:.0f} s')
     print(f'{"step":28} {"to":22} decided    runs  ready in  longest gap (before)')
 
     def step(name: str, act: Callable[[], Any], seconds: float, until: str | None) -> None:
@@ -295,6 +271,14 @@ def steps(robot: Robot, burners: int, report: dict[str, Any]) -> None:
         robot.battery = level
     step('battery: 80 to 25 %', lambda: charge(0.25), 60.0, LADDER[2])
     step('battery: 25 to 60 %', lambda: charge(0.6), 150.0, LADDER[0])
+    robot.set(budget__battery_percent=0.0)
+    robot.pin(LADDER[0])
+    robot.set(pinned='', budget__temperature_c=80.0)
+
+    def heat(celsius: float) -> None:
+        robot.celsius = celsius
+    step('temperature: 60 to 90 °C', lambda: heat(90.0), 120.0, LADDER[2])
+    step('temperature: 90 to 60 °C', lambda: heat(60.0), 240.0, LADDER[0])
 
 
 def main() -> int:
@@ -314,12 +298,13 @@ def main() -> int:
         'rate': arguments.rate, 'burners': arguments.burners, 'steps': []}
     print(f'{report["machine"]}, {report["system"]}, Python {report["python"]}; load {load:.1f} '
           f'before; a camera of {arguments.rate:.0f} Hz\n')
+    domain = free_domain()
     detector = start(
         node_command('detector_node', log_level='error',
                      remappings={'image': '/camera/image_raw'},
                      parameters={'autostart': True, 'ladder': LADDER, 'threads': 1}),
-        {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)}, stdout=subprocess.DEVNULL)
-    robot = Robot(arguments.rate)
+        {**os.environ, 'ROS_DOMAIN_ID': str(domain)}, stdout=subprocess.DEVNULL)
+    robot = Robot(arguments.rate, domain)
     try:
         steps(robot, arguments.burners, report)
         report['images'] = counts = account(robot)

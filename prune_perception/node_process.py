@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from prune_perception.resources import find_config
 
 _SECONDS_TO_STOP = 10.0
+_LARGEST_DOMAIN = 101  # above, Linux may give the ports away
 
 
 def profile_variable() -> str:
@@ -45,6 +47,35 @@ def dds_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     environment.setdefault(profile_variable(), str(find_config('fastdds.xml')))
     environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     return environment
+
+
+def free_domain() -> int:
+    """
+    Return a ROS domain that is not the caller's and that nobody on this machine is on.
+
+    :raises RuntimeError: there is none.
+    """
+    mine = os.environ.get('ROS_DOMAIN_ID', '0')
+    for number in range(os.getpid(), os.getpid() + _LARGEST_DOMAIN):
+        domain = number % _LARGEST_DOMAIN + 1
+        if str(domain) != mine and _is_free(domain):
+            return domain
+    raise RuntimeError('every ROS domain of this machine is in use; end some nodes')
+
+
+def _is_free(domain: int) -> bool:
+    """
+    Return whether the ports of a domain's first participants are free.
+
+    Participant p has the UDP port 7410 + 250 x domain + 2 x p (DDSI-RTPS 9.6).
+    """
+    for participant in range(10):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+            try:
+                port.bind(('', 7410 + 250 * domain + 2 * participant))
+            except OSError:
+                return False
+    return True
 
 
 def node_command(

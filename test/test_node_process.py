@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import yaml
 from prune_perception import node_process
 from prune_perception.node_process import (
     dds_environment,
+    free_domain,
     node_command,
     profile_variable,
     start,
@@ -149,3 +151,19 @@ def test_the_environment_reaches_the_node() -> None:
         [sys.executable, '-c', "import os; print(os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'])"],
         dds_environment({'PATH': os.environ['PATH']}), stdout=subprocess.PIPE)
     assert process.communicate(timeout=10)[0] == b'LOCALHOST\n'
+
+
+def test_domain_is_not_the_robots(monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid in range(120):
+        monkeypatch.setattr(os, 'getpid', lambda pid=pid: pid)
+        for mine in ('0', '1', '57', '101'):
+            monkeypatch.setenv('ROS_DOMAIN_ID', mine)
+            assert 1 <= free_domain() <= 101
+            assert str(free_domain()) != mine
+    taken = free_domain()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind(('', 7410 + 250 * taken + 2))
+        assert free_domain() != taken
+    monkeypatch.setattr(node_process, '_is_free', lambda domain: False)
+    with pytest.raises(RuntimeError, match='every ROS domain of this machine is in use'):
+        free_domain()

@@ -32,7 +32,6 @@ from dataclasses import dataclass, replace
 import json
 import os
 from pathlib import Path
-import socket
 import subprocess
 import tempfile
 from typing import Any
@@ -45,11 +44,16 @@ from prune_perception.evaluation.metrics import accuracy, judge
 from prune_perception.evaluation.runs import FrameResult, ModelRun, Trouble
 from prune_perception.evaluation.truth import GroundTruth
 from prune_perception.frames.recording import open_recording
-from prune_perception.node_process import dds_environment, node_command, start, stop
+from prune_perception.node_process import (
+    dds_environment,
+    free_domain,
+    node_command,
+    start,
+    stop,
+)
 
 IMAGE_TOPIC = '/camera/image_raw'
 DETECTOR = '/detector'
-_LARGEST_DOMAIN = 101  # above, Linux may give the ports away
 
 
 class RealtimeError(RuntimeError):
@@ -251,9 +255,13 @@ def run_realtime(
                     'image_transport': transport, 'score_threshold': float(score_threshold),
                     'use_sim_time': True, 'autostart': True},
                 remappings={'image': listener['image_topic'], '__ns': space})
+            try:
+                domain = free_domain()
+            except RuntimeError as error:
+                raise RealtimeError(str(error)) from None
             _attend(
                 node_command('realtime_node', parameters=listener),
-                dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(_own_domain())}), node)
+                dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(domain)}), node)
             events = list(_events(record))
             frames, names = _frames(events, None, bundle.card.class_names)
             name, digest = name or bundle.card.name, bundle.digest
@@ -359,35 +367,6 @@ def _last_line(file: Any) -> str:
     file.seek(0)
     lines = [line for line in file.read().decode(errors='replace').splitlines() if line.strip()]
     return lines[-1] if lines else 'it said nothing'
-
-
-def _own_domain() -> int:
-    """
-    Return a domain that is not the caller's and that nobody on this machine is on.
-
-    :raises RealtimeError: there is none.
-    """
-    mine = os.environ.get('ROS_DOMAIN_ID', '0')
-    for number in range(os.getpid(), os.getpid() + _LARGEST_DOMAIN):
-        domain = number % _LARGEST_DOMAIN + 1
-        if str(domain) != mine and _is_free(domain):
-            return domain
-    raise RealtimeError('every ROS domain of this machine is in use; end some nodes')
-
-
-def _is_free(domain: int) -> bool:
-    """
-    Return whether the ports of a domain's first participants are free.
-
-    Participant p has the UDP port 7410 + 250 x domain + 2 x p (DDSI-RTPS 9.6).
-    """
-    for participant in range(10):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
-            try:
-                port.bind(('', 7410 + 250 * domain + 2 * participant))
-            except OSError:
-                return False
-    return True
 
 
 def _events(record: Path) -> Iterator[dict[str, Any]]:
