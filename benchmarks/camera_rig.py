@@ -11,15 +11,10 @@ from dataclasses import asdict, dataclass
 import json
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
-import cv2
-import numpy as np
-
-from prune_perception.frames.recording import open_recording
-from prune_perception.resources import find_resource
+from bystander import Bystander, first_picture, image_message, stamp_of
 
 SIZE = (640, 480)
 
@@ -94,8 +89,7 @@ class _Camera:
         self._publisher.publish(self._image)
 
     def _arrived(self, message: Any) -> None:
-        stamp = message.header.stamp
-        self.heard[stamp.sec * 1_000_000_000 + stamp.nanosec] = time.monotonic()
+        self.heard[stamp_of(message)] = time.monotonic()
 
     def between(self, begin: float, end: float) -> Heard:
         """Return what became of the images that were sent within a time."""
@@ -106,22 +100,10 @@ class _Camera:
 
 
 def _run(rig: Rig) -> dict[str, Heard]:
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from sensor_msgs.msg import Image
-
-    rclpy.init()
-    node = rclpy.create_node('cameras')
-    with open_recording(find_resource('demo', 'pedestrians')) as recording:
-        pixels = cv2.resize(next(iter(recording)).image(), SIZE)
-    image = Image(height=SIZE[1], width=SIZE[0], encoding='bgr8', step=3 * SIZE[0])
-    image.data.frombytes(np.ascontiguousarray(pixels).tobytes())
-    cameras = {result: _Camera(node, image, topic, result)
+    bystander = Bystander('cameras')
+    image = image_message(first_picture(SIZE))
+    cameras = {result: _Camera(bystander.node, image, topic, result)
                for result, topic in rig.cameras.items()}
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinning = threading.Thread(target=executor.spin)
-    spinning.start()
     try:
         begin = None
         start = due = time.monotonic()
@@ -138,9 +120,7 @@ def _run(rig: Rig) -> dict[str, Heard]:
         time.sleep(2.0)  # the last results
         return {result: camera.between(begin, end) for result, camera in cameras.items()}
     finally:
-        executor.shutdown()
-        spinning.join()
-        node.destroy_node()
+        bystander.close()
 
 
 if __name__ == '__main__':

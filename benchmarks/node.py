@@ -40,11 +40,16 @@ from camera_rig import Rig, run
 import numpy as np
 
 from prune_perception import __version__
-from prune_perception.node_process import dds_environment, node_command, start, stop
+from prune_perception.node_process import (
+    dds_environment,
+    free_domain,
+    node_command,
+    start,
+    stop,
+)
 from prune_perception.runtime.machine import machine_name
 
 MODEL = 'nanodet_g_person_25'
-DOMAIN = 79
 RATE = 30.0
 NAMES = ('front', 'rear', 'left', 'right')
 PARTS = ('cameras', 'reference', 'soak')
@@ -130,15 +135,11 @@ def reference(threads: int, model: str = MODEL) -> Iterator['subprocess.Popen[by
 
 @contextmanager
 def _running(command: Sequence[str]) -> Iterator['subprocess.Popen[bytes]']:
-    process = start(command, _environment(), stdout=subprocess.DEVNULL)
+    process = start(command, dds_environment(), stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:
         stop(process)
-
-
-def _environment() -> dict[str, str]:
-    return dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)})
 
 
 def measured(process: 'subprocess.Popen[bytes]', rig: Rig, period: float = 1.0
@@ -146,7 +147,7 @@ def measured(process: 'subprocess.Popen[bytes]', rig: Rig, period: float = 1.0
     """Return what was heard and used beside a node that runs, and the samples of it."""
     watch = Watch(process, period)
     try:
-        heard = run(rig, _environment())
+        heard = run(rig, dds_environment())
     finally:
         samples = watch.stop()
     # From the first result on: what starting takes is no part of the figure.
@@ -242,6 +243,7 @@ def main() -> int:
                         help='of an inference; 0 is automatic (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE')
     arguments = parser.parse_args()
+    os.environ['ROS_DOMAIN_ID'] = str(free_domain())
     load = os.getloadavg()[0]
     report: dict[str, Any] = {
         'machine': machine_name(), 'system': platform.platform(),

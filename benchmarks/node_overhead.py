@@ -28,90 +28,63 @@ import platform
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
+from bystander import Bystander, first_picture, image_message, jpeg_message, stamp_of
 import cv2
 import numpy as np
 
 from prune_perception import __version__
-from prune_perception.frames.recording import open_recording
 from prune_perception.node_process import (
     dds_environment,
+    free_domain,
     node_command,
     profile_variable,
     start,
     stop,
 )
-from prune_perception.resources import find_resource
 from prune_perception.runtime.machine import machine_name
 
 SIZES = {'640x480': (640, 480), '1920x1080': (1920, 1080)}
 GOALS_MS = {'640x480': 3.0, '1920x1080': 8.0}  # for raw images
-DOMAIN = 77
 
 
-class Camera:
-    """A node that sends images and collects what comes back; rclpy is imported in this role."""
+class Camera(Bystander):
+    """A node that sends images and collects what comes back."""
 
     def __init__(self, topic: str, compressed: bool) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import qos_profile_sensor_data, QoSProfile
         from sensor_msgs.msg import CompressedImage, Image
         from vision_msgs.msg import Detection2DArray
 
-        rclpy.init()
-        self.node = rclpy.create_node('camera')
-        self.kind = CompressedImage if compressed else Image
-        self.publisher = self.node.create_publisher(self.kind, topic, qos_profile_sensor_data)
+        super().__init__('camera')
+        self.compressed = compressed
+        self.publisher = self.node.create_publisher(
+            CompressedImage if compressed else Image, topic, qos_profile_sensor_data)
         self.arrivals: dict[int, float] = {}
         self.statuses: dict[str, dict[str, str]] = {}
         self.node.create_subscription(
             Detection2DArray, '/detector/detections', self._arrived, QoSProfile(depth=100))
         self.node.create_subscription(
             DiagnosticArray, '/diagnostics', self._diagnosed, QoSProfile(depth=10))
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._spinning = threading.Thread(target=self._executor.spin)
-        self._spinning.start()
-
-    def close(self) -> None:
-        """End; a thread that still spins would take the process down with an error."""
-        self._executor.shutdown()
-        self._spinning.join()
-        self.node.destroy_node()
 
     def _arrived(self, message: Any) -> None:
-        stamp = message.header.stamp
-        self.arrivals[stamp.sec * 1_000_000_000 + stamp.nanosec] = time.monotonic()
+        self.arrivals[stamp_of(message)] = time.monotonic()
 
     def _diagnosed(self, message: Any) -> None:
         for status in message.status:
             self.statuses[status.name.partition(': ')[2]] = {
                 item.key: item.value for item in status.values}
 
-    def wait(self, condition: Any, seconds: float = 30.0) -> None:
-        """Wait until a condition holds."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError('the detector did not answer')
-            time.sleep(0.002)
-
     def run(self, image: np.ndarray, count: int, rate: float) -> dict[int, float]:
         """Send one image many times; return when each stamp was sent."""
-        message: Any = self.kind()
-        if hasattr(message, 'format'):
-            message.format = 'jpeg'
-            data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+        if self.compressed:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+            message = jpeg_message(cv2.imencode('.jpg', image, quality)[1].tobytes())
         else:
-            message.height, message.width = image.shape[:2]
-            message.encoding, message.step = 'bgr8', image.shape[1] * 3
-            data = image.tobytes()
-        message.data.frombytes(data)
+            message = image_message(image)
         sent = {}
         begin = time.monotonic()
         for index in range(count):
@@ -133,9 +106,10 @@ def measure(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure(camera: Camera, options: dict[str, Any]) -> dict[str, Any]:
-    with open_recording(find_resource('demo', 'pedestrians')) as recording:
-        image = cv2.resize(next(iter(recording)).image(), tuple(options['size']))
-    camera.wait(camera.publisher.get_subscription_count)
+    width, height = options['size']
+    image = first_picture((width, height))
+    if not camera.wait(camera.publisher.get_subscription_count, 30.0):
+        raise TimeoutError('the detector did not answer')
     first_by = time.monotonic() + 30
     while not camera.arrivals and time.monotonic() < first_by:  # the first may be lost
         camera.run(image, 1, 1000)
@@ -158,7 +132,7 @@ def scenario(
         *, size: str, compressed: bool, count: int, rate: float, profile: bool = True,
         engine: str = 'onnxruntime', threads: int = 0) -> dict[str, Any]:
     """Start a detector and a camera for it, and return what the camera measured."""
-    environment = dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)})
+    environment = dds_environment({**os.environ, 'ROS_DOMAIN_ID': str(free_domain())})
     if not profile:
         del environment[profile_variable()]
     started = time.monotonic()
