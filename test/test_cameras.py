@@ -327,7 +327,8 @@ def test_start_value_that_cannot_be_can_be_mended_and_a_stranger_is_told() -> No
             'fornt.priority': 2, 'front.prio': 2, 'max_rate': 7.0}) as robot:
         robot.status('detector', ERROR, 'parameter front.region_of_interest: [0.5, 0.0, 0.6]')
         assert "parameter fornt.priority: is ignored; there is no camera 'fornt'" in robot.log()
-        assert 'parameter front.prio: is ignored; a camera has classes, ' in robot.log()
+        assert 'did you mean front.priority?' in robot.log()
+        assert 'parameter front.prio: is ignored; there is none of that name' in robot.log()
         assert robot.set_parameter('front.region_of_interest', [0.0, 0.0, 0.6, 1.0]).successful
         assert robot.transition('configure')
         assert robot.parameter('front.max_rate') == 7.0, 'as of the node, for it has none'

@@ -18,7 +18,7 @@ from prune_perception.nodes.camera_settings import (
     names_problem,
     PRIORITY,
 )
-from prune_perception.nodes.parameters import declare, ParameterSpec, texts
+from prune_perception.nodes.parameters import declare, ParameterSpec, texts, warn_of_strangers
 from prune_perception.runtime.engines import ENGINES, PRECISIONS
 
 TRANSPORTS = ('raw', 'compressed')
@@ -136,7 +136,7 @@ class DetectorParameters:
                     check_value(name, self._value(name), None)
                 except ValueError as error:
                     self.problems[name] = str(error)
-        self._warn_of_strangers()
+        warn_of_strangers(node, self._why_no_camera_has)
 
     def check(self, parameters: Sequence[Parameter], bundle: Bundle | None) -> str | None:
         """
@@ -172,17 +172,14 @@ class DetectorParameters:
         camera, _, own_name = name.rpartition('.')
         return camera in self.cameras and own_name in _CAMERA_NAMES
 
-    def _warn_of_strangers(self) -> None:
-        """Tell of values that were given for a camera and that no camera has, as by a typo."""
-        for name in sorted(self._node._parameter_overrides):
-            camera, _, own_name = name.rpartition('.')
-            if name not in self._specs and (camera and camera in self.cameras
-                                            or own_name in _CAMERA_NAMES):
-                self._node.get_logger().warning(
-                    f'parameter {name}: is ignored; '
-                    + (f'a camera has {", ".join(sorted(_CAMERA_NAMES))}'
-                       if camera in self.cameras else
-                       f'there is no camera {camera!r} in the parameter cameras'))
+    def _why_no_camera_has(self, name: str) -> str | None:
+        """Say why a camera's parameter is none here; None where it is no camera's at all."""
+        camera, _, own_name = name.rpartition('.')
+        if own_name not in _CAMERA_NAMES:
+            return None
+        if not camera:  # all but the priority are the node's own, too
+            return f'only with several cameras has each one, as NAME.{own_name}'
+        return f'there is no camera {camera!r} in the parameter cameras'
 
     def _value(self, name: str) -> Any:
         return self._node.get_parameter(name).value

@@ -3,8 +3,9 @@
 
 """Node parameters as a table: one row each, from which they are declared and described."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import difflib
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -64,7 +65,7 @@ def declare(node: Node, specs: Sequence[ParameterSpec]) -> dict[str, str]:
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             node.declare_parameter(
                 spec.name, spec.default, spec.descriptor(), ignore_override=True)
-            problems[spec.name] = f'parameter {spec.name}: {" ".join(str(error).split())}'
+            problems[spec.name] = _problem(spec, ' '.join(str(error).split()))
             continue
         # An empty list in a file has no type, and leaves the parameter without a value.
         if node.get_parameter_or(spec.name).type_ == Parameter.Type.NOT_SET:
@@ -73,10 +74,34 @@ def declare(node: Node, specs: Sequence[ParameterSpec]) -> dict[str, str]:
         value = node.get_parameter(spec.name).value
         if spec.choices and value not in spec.choices:
             node.set_parameters([Parameter(spec.name, value=spec.default)])
-            problems[spec.name] = (
-                f'parameter {spec.name}: is {value!r}; it must be one of '
-                f'{", ".join(spec.choices)}')
+            problems[spec.name] = _problem(
+                spec, f'is {value!r}; it must be one of {", ".join(spec.choices)}')
     return problems
+
+
+def _problem(spec: ParameterSpec, text: str) -> str:
+    remedy = '; start the node again' if spec.read_only else ''
+    return f'parameter {spec.name}: {text}{remedy}'
+
+
+def warn_of_strangers(node: Node, explain: Callable[[str], str | None] = lambda name: None
+                      ) -> None:
+    """
+    Warn of each value given at start that no parameter takes, as by a typo.
+
+    To be called when all are declared. What rclpy declares, it has by then; but for QoS overrides,
+    which it declares with the topic that they are of.
+
+    :param explain: returns why there is no such parameter, where that is known.
+    """
+    declared = list(node.get_parameters_by_prefix(''))
+    for name in sorted(node._parameter_overrides):
+        if node.has_parameter(name) or name.startswith('qos_overrides.'):
+            continue
+        nearest = difflib.get_close_matches(name, declared, n=1)
+        node.get_logger().warning(
+            f'parameter {name}: is ignored; {explain(name) or "there is none of that name"}'
+            + (f'; did you mean {nearest[0]}?' if nearest else ''))
 
 
 def texts(node: Node, name: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from prune_perception.energy.meters import (
 from prune_perception.nodes.health import Finding, held, OK, UNAVAILABLE, WARN
 from prune_perception.nodes.interrupts import initialised
 from prune_perception.nodes.meter_loss import MeterLoss
-from prune_perception.nodes.parameters import declare, ParameterSpec
+from prune_perception.nodes.parameters import declare, ParameterSpec, warn_of_strangers
 from prune_perception.nodes.topic_meters import BatteryTopicMeter, reading_message
 from prune_perception.runtime.hysteresis import Hold
 
@@ -67,6 +67,7 @@ class PowerMonitor(Node):
         super().__init__('power_monitor', **options)
         for problem in declare(self, PARAMETERS).values():
             self.get_logger().error(f'{problem}; the default is used')
+        warn_of_strangers(self)
         self._hardware_id = self._value('hardware_id') or platform.node()
         discovery = discover(Path(self._value('root')))
         discovery += self._battery()

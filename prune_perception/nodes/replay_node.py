@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 from prune_perception.frames.recording import open_recording, Recording, RecordingError
 from prune_perception.nodes.interrupts import initialised
 from prune_perception.nodes.pace import Pace
-from prune_perception.nodes.parameters import declare, ParameterSpec
+from prune_perception.nodes.parameters import declare, ParameterSpec, warn_of_strangers
 from prune_perception.nodes.player import Player, recorded_stamp
 
 PARAMETERS = (
@@ -63,6 +63,7 @@ class ReplayNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__('replay', **options)
         problems = declare(self, PARAMETERS)
+        warn_of_strangers(self)
         if problems:
             raise ReplayError('; '.join(problems.values()))
         if not self.value('recording'):
