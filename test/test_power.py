@@ -18,8 +18,9 @@ from prune_perception.energy.meters import (
     Reading,
     Scope,
 )
+from prune_perception.energy.modelled import common_profile, modelled_joules
 from prune_perception.nodes.health import OK, WARN
-from prune_perception.nodes.power import modelled_energy, PowerReporter
+from prune_perception.nodes.power import PowerReporter
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 
 WATTS = 6.0
@@ -54,7 +55,7 @@ class Log:
 
 def reporter(*meters: Meter, **accounts: Any) -> PowerReporter:
     return PowerReporter(
-        Log(), modelled_energy(accounts, ''), MonitorTopicMeter('/power_monitor/reading'),
+        Log(), modelled_joules(accounts, ''), MonitorTopicMeter('/power_monitor/reading'),
         Discovery(meters))
 
 
@@ -170,11 +171,16 @@ def test_frames_of_an_earlier_activation_do_not_count() -> None:
 
 def test_the_account_that_is_asked_for() -> None:
     accounts = {'board': account(2000.0), 'chip': account(500.0)}
-    assert modelled_energy(accounts, '') == (pytest.approx(500e-6), 'chip, 8-bit words, batch 1')
-    chosen = modelled_energy(accounts, 'board')
+    assert modelled_joules(accounts, '') == (pytest.approx(500e-6), 'chip, 8-bit words, batch 1')
+    chosen = modelled_joules(accounts, 'board')
     assert chosen is not None and chosen[0] == pytest.approx(2000e-6)
     with pytest.raises(ValueError, match="'moon', but the model has an account for board, chip"):
-        modelled_energy(accounts, 'moon')
+        modelled_joules(accounts, 'moon')
+
+
+def test_the_newest_account_that_all_have() -> None:
+    assert common_profile([{'board': 1, 'chip': 1, 'moon': 1}, {'chip': 1, 'board': 1}]) == 'chip'
+    assert common_profile([{'board': 1}, {'chip': 1}]) == ''
 
 
 def test_frames_of_two_models_are_not_averaged() -> None:

@@ -26,6 +26,7 @@ from vision_msgs.msg import LabelInfo
 from prune_perception.bundle import Bundle, read_bundle
 from prune_perception.certificate_text import certificate_line
 from prune_perception.energy.meters import discover
+from prune_perception.energy.modelled import modelled_joules
 from prune_perception.nodes.camera import Camera
 from prune_perception.nodes.camera_settings import read_settings
 from prune_perception.nodes.detector_parameters import DetectorParameters
@@ -37,7 +38,7 @@ from prune_perception.nodes.ladder import ladder_bundles, load_ladder, needs_lad
 from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
 from prune_perception.nodes.messages import label_info_message
 from prune_perception.nodes.parameters import texts
-from prune_perception.nodes.power import modelled_energy, PowerReporter
+from prune_perception.nodes.power import PowerReporter
 from prune_perception.nodes.preparation import Preparation, Prepared
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 from prune_perception.nodes.watchdog import WARM_UP_FACTOR, Watchdog
@@ -125,7 +126,7 @@ class DetectorNode(ReasonedLifecycleNode):
         settings = {name: read_settings(self._value, name, bundle)
                     for name in self._declared.cameras}
         power = PowerReporter(
-            self.get_logger(), modelled_energy(card.energy, self._value('hardware_profile')),
+            self.get_logger(), modelled_joules(card.energy, self._value('hardware_profile')),
             self._power_monitor, discover(Path(self._value('root'))))
         self.use(self._builder(bundle)())
         self._power = power
@@ -213,7 +214,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self._detector = detector
         self._seconds_at_warm_up = prepared.seconds
         if self._power is not None:
-            self._power.change_model(modelled_energy(
+            self._power.change_model(modelled_joules(
                 bundle.card.energy, self._value('hardware_profile')))
         if self._worker is not None:
             self._worker.swap(detector)

@@ -10,8 +10,8 @@ from typing import Any
 from rclpy.node import Node
 
 from prune_perception.bundle import Bundle, read_bundle
+from prune_perception.energy.modelled import common_profile, modelled_joules
 from prune_perception.nodes.parameters import texts
-from prune_perception.nodes.power import modelled_energy
 from prune_perception.nodes.preparation import Prepared
 from prune_perception.resources import find_model
 from prune_perception.runtime.budgets import QUANTITIES
@@ -90,11 +90,12 @@ def load_ladder(
     :param builder: returns what makes a bundle's detector ready.
     :raises EngineError: one cannot be run; BundleError likewise.
     """
-    profile = _common_profile(bundles, node.get_parameter('hardware_profile').value)
+    profile = node.get_parameter('hardware_profile').value or common_profile(
+        [bundle.card.energy for bundle in bundles])
     rungs = []
     for bundle in bundles:
         milliseconds = builder(bundle)().seconds * 1e3
-        energy = modelled_energy(bundle.card.energy, profile) if profile else None
+        energy = modelled_joules(bundle.card.energy, profile) if profile else None
         rungs.append(Rung(bundle.card.name, milliseconds, energy[0] if energy else None))
     order = largest_first(rungs)
     written = texts(node, 'ladder')
@@ -107,11 +108,3 @@ def load_ladder(
                 f'ladder: {smaller.name} is below {larger.name}, but no faster here: '
                 f'{smaller.milliseconds:.1f} and {larger.milliseconds:.1f} ms an inference')
     return ladder
-
-
-def _common_profile(bundles: Sequence[Bundle], chosen: str) -> str:
-    """Return a hardware profile that all have an account for, the newest; empty for none."""
-    if chosen:
-        return chosen
-    return next((name for name in reversed(list(bundles[0].card.energy))
-                 if all(name in bundle.card.energy for bundle in bundles)), '')

@@ -3,7 +3,7 @@
 
 """The power and energy that the detector node reports, each with its source."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import time
 from typing import Any
 
@@ -122,26 +122,3 @@ class PowerReporter:
         values['Modelled for'] = conditions
         if self.joules_per_frame is not None:
             values['Measured over modelled'] = f'{self.joules_per_frame / joules:.3g}'
-
-
-def modelled_energy(accounts: Mapping[str, Any], profile: str) -> tuple[float, str] | None:
-    """
-    Return the joules of a frame as modelled, and for what; None where no account has joules.
-
-    :param accounts: of a card, by hardware profile.
-    :param profile: which one; empty takes the newest.
-    :raises ValueError: there is none of that profile.
-    """
-    if profile and profile not in accounts:
-        raise ValueError(
-            f'parameter hardware_profile is {profile!r}, but the model has an account for '
-            f'{", ".join(accounts) or "none"}: prune-perception profile MODEL --hardware PROFILE '
-            '--save writes one')
-    for name in [profile] if profile else reversed(list(accounts)):
-        account = accounts[name]
-        microjoules = account['total'].get('energy_uj')
-        if microjoules:
-            static = account['total'].get('static_uj') or 0.0
-            return (microjoules + static) * 1e-6, (
-                f'{name}, {account["word_bits"]}-bit words, batch {account["batch"]}')
-    return None
