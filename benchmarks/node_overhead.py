@@ -14,6 +14,7 @@ Starts the node as a process and stands beside it as a camera, over real DDS.
   that is shipped, in turn in one run.
 - *Overload*: a camera four times faster than the detector. The age of a result, from sending to
   arrival, must stay within two inferences, one frame period and the transport.
+- *Message*: what it takes to make the message of a frame's detections, by how many there are.
 - *Start and memory*: from the start of the process to its first result, and its peak memory.
 
 Limits: camera and detector share the machine's cores, so the camera's work is in every figure;
@@ -36,6 +37,7 @@ import cv2
 import numpy as np
 
 from prune_perception import __version__
+from prune_perception.detections import Detections
 from prune_perception.node_process import (
     dds_environment,
     free_domain,
@@ -163,6 +165,25 @@ def scenario(
     return result
 
 
+def message_cost(objects: int, times: int = 200) -> float:
+    """Return the seconds that making a message of so many detections takes, the median."""
+    from std_msgs.msg import Header
+
+    from prune_perception.nodes.messages import detections_message
+    rng = np.random.default_rng(1)
+    corners = rng.uniform(0, 300, (objects, 2))
+    found = Detections(
+        np.hstack([corners, corners + 50]).astype(np.float32),
+        rng.uniform(size=objects).astype(np.float32), np.zeros(objects, np.int64))
+    header = Header(frame_id='camera_optical_frame')
+    seconds = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        detections_message(found, header, ('person',))
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
 def _percentile(values: list[float], which: float) -> float | None:
     return float(np.percentile(values, which)) * 1e3 if values else None
 
@@ -205,6 +226,11 @@ def main() -> int:
             print(f'{size:>9} {"JPEG" if compressed else "raw ":>5}    {overhead:12.2f} '
                   f'{latency["Overhead p95 (ms)"]:8.2f} {latency["Inference p50 (ms)"]:10.2f} '
                   f'{transport:10.2f} {row["answered"]:5}/{row["sent"]}  {verdict}', flush=True)
+
+    report['message_ms'] = {
+        objects: message_cost(objects) * 1e3 for objects in (0, 1, 10, 100)}
+    print('\nmaking the message of a frame, ms, by objects: ' + ', '.join(
+        f'{objects}: {cost:.3f}' for objects, cost in report['message_ms'].items()))
 
     print('\ndelivery of raw images at 10 Hz: arrived of those sent')
     for size in SIZES:
