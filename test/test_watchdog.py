@@ -107,6 +107,31 @@ def test_limit_is_looked_at_anew(watch: Callable[..., Stand]) -> None:
         assert stand.cancelled.wait(PATIENCE)
 
 
+def test_run_has_the_limit_that_it_began_with_or_the_present_one_if_that_is_longer(
+        watch: Callable[..., Stand]) -> None:
+    stand = watch(0.05)
+    with stand.watchdog.watch('front', stand.cancelled.set, at_least=100.0):
+        before = stand.looks
+        while stand.looks < before + 5:
+            time.sleep(0.01)
+        assert not stand.cancelled.is_set()
+    with stand.watchdog.watch('front', stand.cancelled.set, at_least=0.01):
+        assert stand.cancelled.wait(PATIENCE)
+
+
+def test_run_has_its_grace_also_where_the_limit_was_lowered_to_long_before(
+        watch: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'GRACE', PATIENCE)
+    stand = watch(100.0)
+    with stand.watchdog.watch('front', stand.cancelled.set):
+        stand.watchdog._watched.since -= 50.0  # type: ignore[union-attr]  # it began long ago
+        stand.limit = 0.1
+        assert stand.cancelled.wait(PATIENCE)
+        assert not stand.left.wait(0.3)  # a look at it is due each 0.05 s
+        monkeypatch.setattr(module, 'GRACE', 0.1)
+        assert stand.left.wait(PATIENCE), 'and no longer than that'
+
+
 def test_time_that_the_whole_process_stood_still_is_not_counted(
         watch: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch) -> None:
     stand = watch(100.0)

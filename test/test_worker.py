@@ -4,6 +4,7 @@
 """The worker with cameras and detectors that the test holds in its hand: no waiting for luck."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import gc
 import threading
 import time
@@ -18,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.detections import Detections
 from prune_perception.nodes.camera_settings import CameraSettings
+from prune_perception.nodes.preparation import Prepared
 from prune_perception.nodes.watchdog import Watchdog
 from prune_perception.nodes.worker import Worker
 from prune_perception.runtime.detector import Result, Timing
@@ -102,7 +104,7 @@ def work() -> Iterator[Callable[..., Worker]]:
 
     def start(detector: Any, cameras: dict[str, Any], **words: Any) -> Worker:
         workers.append(Worker(
-            detector, cameras, max_pixels=10_000, watchdog=watchdog, **words))
+            Prepared(detector, 0.0), cameras, max_pixels=10_000, watchdog=watchdog, **words))
         return workers[-1]
     yield start
     for worker in workers:
@@ -171,12 +173,33 @@ def test_another_detector_takes_over_between_two_images(work: Callable[..., Work
     worker = work(old, {'': camera})
     worker.offer('', image('first'))
     old.begins()
-    worker.swap(new)
+    worker.swap(Prepared(new, 0.0))
     worker.offer('', image('second'))
     assert camera.published == [] and new.seen == []
     old.let()
     wait(lambda: len(camera.published) == 2)
     assert camera.published == [('first', 1), ('second', 2)]
+
+
+def test_a_faster_detector_shortens_no_run_that_is_under_way(
+        work: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, old = Stand(), Gate(1, closed=True)
+    limits: list[float] = []
+
+    @contextmanager
+    def watch(what: str, cancel: Any, *, at_least: float) -> Iterator[None]:
+        limits.append(at_least)
+        yield
+    monkeypatch.setattr(Watchdog, 'watch', staticmethod(watch))
+    worker = work(old, {'': camera})
+    worker.swap(Prepared(old, 0.3))
+    worker.offer('', image('first'))
+    old.begins()
+    worker.swap(Prepared(Gate(2), 0.05))
+    worker.offer('', image('second'))
+    old.let()
+    wait(lambda: len(camera.published) == 2)
+    assert limits == pytest.approx([6.0, 1.0])
 
 
 def test_the_detector_before_is_let_go_of(work: Callable[..., Worker]) -> None:
@@ -185,7 +208,7 @@ def test_the_detector_before_is_let_go_of(work: Callable[..., Worker]) -> None:
     worker = work(old, {'': camera})
     worker.offer('', image('first'))
     wait(lambda: camera.shown)
-    worker.swap(Gate(2))
+    worker.swap(Prepared(Gate(2), 0.0))
     del old
     worker.offer('', image('second'))
     wait(lambda: len(camera.shown) == 2)
@@ -198,7 +221,7 @@ def test_no_image_is_lost_by_many_swaps(work: Callable[..., Worker]) -> None:
     worker = work(Gate(0), {'': camera})
     for number in range(200):
         worker.offer('', image(str(number)))
-        worker.swap(Gate(number + 1))
+        worker.swap(Prepared(Gate(number + 1), 0.0))
         wait(lambda number=number: len(camera.published) == number + 1)
     assert [name for name, _ in camera.published] == [str(number) for number in range(200)]
     # By the detector before or after the swap, never by another.

@@ -41,7 +41,7 @@ from prune_perception.nodes.parameters import texts
 from prune_perception.nodes.power import PowerReporter
 from prune_perception.nodes.preparation import Preparation, Prepared
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
-from prune_perception.nodes.watchdog import WARM_UP_FACTOR, Watchdog
+from prune_perception.nodes.watchdog import Watchdog
 from prune_perception.nodes.worker import Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
@@ -72,7 +72,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._parameters_set)
         self._hardware_id = self._value('hardware_id') or platform.node()
-        self._detector: Detector | None = None
+        self._prepared: Prepared | None = None
         self._worker: Worker | None = None
         self._cameras: dict[str, Camera] = {}
         self._enabled = True
@@ -81,7 +81,6 @@ class DetectorNode(ReasonedLifecycleNode):
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
         self._engine_health = EngineHealth(Path(self._value('root')))
-        self._seconds_at_warm_up = 0.0
         monitor_topic = self.resolve_topic_name('power_monitor/reading')
         self._power_monitor = MonitorTopicMeter(monitor_topic)
         self.create_subscription(
@@ -94,7 +93,8 @@ class DetectorNode(ReasonedLifecycleNode):
             DiagnosticArray, '/diagnostics', QoSProfile(depth=10))
         self.create_service(SetBool, '~/enable', self._enable)
         self._watchdog = Watchdog(
-            limit=self._longest_run, ending=ending, last_words=self._last_words)
+            limit=lambda: self._value('inference_timeout'), ending=ending,
+            last_words=self._last_words)
         # Steady, since a node whose simulated time stands still must be able to say so, too.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -151,7 +151,8 @@ class DetectorNode(ReasonedLifecycleNode):
 
     def activate(self) -> None:
         """Publish the class names and start to take images."""
-        assert self._detector is not None  # a transition that rcl allows only when configured
+        # A transition that rcl allows only when configured.
+        assert self._detector and self._prepared
         if self._worker is not None:
             raise TimeoutError('the engine is still at an image from before')
         self._label_info.publish(label_info_message(
@@ -162,7 +163,7 @@ class DetectorNode(ReasonedLifecycleNode):
         if self._governing is not None:
             self._governing.activate()
         self._worker = Worker(
-            self._detector, self._cameras, max_pixels=self._value('max_image_pixels'),
+            self._prepared, self._cameras, max_pixels=self._value('max_image_pixels'),
             watchdog=self._watchdog, enabled=self._enabled)
         compressed = self._value('image_transport') == 'compressed'
         for camera in self._cameras.values():
@@ -189,10 +190,14 @@ class DetectorNode(ReasonedLifecycleNode):
             if publisher is not None:
                 self.destroy_publisher(publisher)
         self._label_info, self._plots = None, {}
-        self._detector = self._power = None
+        self._prepared = self._power = None
         self._model = {}
 
     # The detector, and how it is exchanged while the node works.
+
+    @property
+    def _detector(self) -> Detector | None:
+        return None if self._prepared is None else self._prepared.detector
 
     def use(self, prepared: Prepared) -> None:
         """
@@ -211,13 +216,12 @@ class DetectorNode(ReasonedLifecycleNode):
             'Inference at warm-up (ms)': f'{prepared.seconds * 1e3:.2f}'}
         for problem in detector.engine.problems:
             self.get_logger().error(problem)
-        self._detector = detector
-        self._seconds_at_warm_up = prepared.seconds
+        self._prepared = prepared
         if self._power is not None:
             self._power.change_model(modelled_joules(
                 bundle.card.energy, self._value('hardware_profile')))
         if self._worker is not None:
-            self._worker.swap(detector)
+            self._worker.swap(prepared)
         self._engine_health.begin(time.monotonic(), prepared.seconds)
 
     def _builder(self, bundle: Bundle) -> Callable[[], Prepared]:
@@ -251,11 +255,6 @@ class DetectorNode(ReasonedLifecycleNode):
         self._preparation.request(self._builder(self._detector.bundle), done)
 
     # A hung engine.
-
-    def _longest_run(self) -> float:
-        """Return the seconds after which a run of the engine is ended; 0 for never."""
-        timeout: float = self._value('inference_timeout')
-        return max(timeout, WARM_UP_FACTOR * self._seconds_at_warm_up) if timeout else 0.0
 
     def _last_words(self, reason: str) -> None:
         if not self.context.ok():  # there is nobody left to be told but who reads the console

@@ -41,21 +41,28 @@ class _Watched:
     """
     A run of the engine.
 
-    :param since: when it was begun, by the monotonic clock, later by what the process stood still.
-    :param cancelled: the limit in seconds at which it was asked to end; None if it was not.
+    Times are by the monotonic clock, later by what the process stood still.
+
+    :param since: when it was begun.
+    :param at_least: the least of its limit in seconds.
+    :param limit: in seconds, at which it was asked to end; None if it was not.
+    :param cancelled: when it was.
     """
 
     what: str
     since: float
     cancel: Callable[[], None]
-    cancelled: float | None = None
+    at_least: float
+    limit: float | None = None
+    cancelled: float = 0.0
 
 
 class Watchdog:
     """
     Watches one run at a time, from a thread that nothing else has to wait for.
 
-    :param limit: returns the seconds that a run may take; 0 or less means for ever.
+    :param limit: returns the seconds that a run may take, also one that is under way; 0 or less
+        means for ever.
     :param ending: returns whether the process was told to end.
     :param last_words: called with one line about what hung, before ``leave``; it may hang too.
     :param leave: ends the process with a status.
@@ -75,23 +82,26 @@ class Watchdog:
         self._thread.start()
 
     @contextmanager
-    def watch(self, what: str, cancel: Callable[[], None]) -> Iterator[None]:
+    def watch(
+            self, what: str, cancel: Callable[[], None], *, at_least: float = 0.0
+            ) -> Iterator[None]:
         """
         Watch a run of the engine.
 
         :param what: is being looked at, for people.
         :param cancel: asks the run to end; called from another thread.
+        :param at_least: seconds that this run may take, however short the limit.
         :raises TimeoutError: the run failed after it was asked to end.
         """
-        watched = _Watched(what, time.monotonic(), cancel)
+        watched = _Watched(what, time.monotonic(), cancel, at_least)
         self._watched = watched
         try:
             yield
         except Exception as error:
-            if watched.cancelled is None:
+            if watched.limit is None:
                 raise
             raise TimeoutError(
-                f'the engine was at this image for more than {watched.cancelled:.1f} s, and was '
+                f'the engine was at this image for more than {watched.limit:.1f} s, and was '
                 'made to give it up') from error
         finally:
             # Not while it is being cancelled: that would hit the next run.
@@ -116,6 +126,7 @@ class Watchdog:
                 # The whole process was held up, as by a debugger or SIGSTOP, the run with it.
                 if watched is not None:
                     watched.since += late
+                    watched.cancelled += late
                 if told_to_end is not None:
                     told_to_end += late
             if self._ending() and told_to_end is None:
@@ -135,24 +146,25 @@ class Watchdog:
         watched, limit = self._watched, self._limit()
         if watched is None or limit <= 0:
             return min(_LONGEST_SLEEP, limit) if limit > 0 else _LONGEST_SLEEP
-        if watched.cancelled is not None:
-            limit = watched.cancelled + GRACE
-        return min(_LONGEST_SLEEP, max(0.01, watched.since + limit - now))
+        due = (watched.since + max(limit, watched.at_least) if watched.limit is None
+               else watched.cancelled + GRACE)
+        return min(_LONGEST_SLEEP, max(0.01, due - now))
 
     def _look(self, watched: _Watched, now: float) -> None:
         """Ask a run that takes too long to end, and leave if it has not."""
         seconds, limit = now - watched.since, self._limit()
-        if watched.cancelled is not None:
-            if seconds >= watched.cancelled + GRACE and self._watched is watched:
+        if watched.limit is not None:
+            # From the request on: the limit may have been lowered to long before.
+            if now >= watched.cancelled + GRACE and self._watched is watched:
                 self._give_up(
                     f'{watched.what}: the engine has been at an image for {seconds:.1f} s and '
                     'could not be made to give it up')
-        elif 0 < limit <= seconds:
+        elif 0 < limit and max(limit, watched.at_least) <= seconds:
             def cancel() -> None:
                 with self._lock:
                     if self._watched is watched:
                         watched.cancel()
-            watched.cancelled = limit
+            watched.limit, watched.cancelled = max(limit, watched.at_least), now
             threading.Thread(target=cancel, daemon=True).start()  # it is the engine's, too
 
     def _give_up(self, reason: str) -> None:

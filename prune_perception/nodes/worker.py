@@ -12,8 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from prune_perception.nodes.camera import Camera
 from prune_perception.nodes.messages import picture_of
-from prune_perception.nodes.watchdog import Watchdog
-from prune_perception.runtime.detector import Detector
+from prune_perception.nodes.preparation import Prepared
+from prune_perception.nodes.watchdog import WARM_UP_FACTOR, Watchdog
 from prune_perception.runtime.monitor import ABOVE_MAX_RATE, DISABLED, FrameTiming
 from prune_perception.runtime.rate_limit import RateLimit
 from prune_perception.runtime.region import enlarged, moved
@@ -44,9 +44,9 @@ class Worker:
     """
 
     def __init__(
-            self, detector: Detector, cameras: Mapping[str, Camera], *, max_pixels: int,
+            self, prepared: Prepared, cameras: Mapping[str, Camera], *, max_pixels: int,
             watchdog: Watchdog, enabled: bool = True) -> None:
-        self._detector = detector
+        self._prepared = prepared
         self._cameras = cameras
         self._max_pixels = max_pixels
         self._watchdog = watchdog
@@ -72,7 +72,7 @@ class Worker:
             replaced = self._slots.put(name, Arrival(message, now))
             camera.monitor.received(now, replaced=replaced)
 
-    def swap(self, detector: Detector) -> None:
+    def swap(self, prepared: Prepared) -> None:
         """
         Go on with another detector, from the next image on.
 
@@ -80,7 +80,7 @@ class Worker:
         lost and no result is of two detectors. The other one has to be warm and of the same
         classes.
         """
-        self._detector = detector
+        self._prepared = prepared
 
     def set_enabled(self, enabled: bool) -> None:
         """
@@ -131,14 +131,17 @@ class Worker:
 
     def _process(self, camera: Camera, arrival: Arrival) -> None:
         taken = time.monotonic()
-        detector, settings = self._detector, camera.settings
+        prepared, settings = self._prepared, camera.settings
+        detector = prepared.detector
         # Somebody who watches is shown the whole.
         least = None if camera.watched else settings.region.least(*detector.input_size)
         picture = picture_of(arrival.message, self._max_pixels, least)
         decoded = time.monotonic()
         part, corner = settings.region.cut(picture.image)
         detector.wanted = settings.classes
-        with self._watchdog.watch(camera.name or 'image', detector.cancel):
+        # Of its own: another detector may take over amid this run, and have a shorter limit.
+        with self._watchdog.watch(camera.name or 'image', detector.cancel,
+                                  at_least=WARM_UP_FACTOR * prepared.seconds):
             result = detector.detect(part)
         detections = enlarged(
             moved(result.detections, corner), picture.reduction, picture.width, picture.height)
