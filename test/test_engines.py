@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
 import subprocess
@@ -22,6 +23,7 @@ from prune_perception.bundle import (
     read_bundle,
     write_bundle,
 )
+from prune_perception.resources import find_model
 from prune_perception.runtime.engines import (
     create_engine,
     EngineError,
@@ -206,6 +208,35 @@ def test_threads_reach_the_engine(
     for threads in (0, 1, 2):
         create_engine(bundle, EngineOptions(threads=threads))
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason='needs two cores')
+@pytest.mark.parametrize('name', ['openvino', 'torch'])
+def test_threads_are_those_of_the_engine_whatever_thread_made_it(name: str) -> None:
+    """As where the node makes an engine ready in one thread, and infers in an older one."""
+    pytest.importorskip(name)
+    bundle = read_bundle(find_model('nanodet_g_person_10'))
+    image = np.zeros((1, bundle.card.input.height, bundle.card.input.width, 3), np.uint8)
+
+    def run(engine: Any) -> int:
+        engine.run(image)
+        if name == 'torch':
+            return int(sys.modules['torch'].get_num_threads())
+        compiled = engine._request.get_compiled_model()
+        return int(compiled.get_property('INFERENCE_NUM_THREADS'))
+
+    found = []
+    with ThreadPoolExecutor(1) as worker:
+        for threads in (1, 0, 2, 0):
+            with ThreadPoolExecutor(1) as preparation:
+                engine = preparation.submit(
+                    create_engine, bundle, EngineOptions(name, threads)).result()
+                preparation.submit(run, engine).result()  # the warm-up
+            found.append(worker.submit(run, engine).result())
+            if threads:
+                assert f'{threads} threads' in engine.description
+    assert (found[0], found[2]) == (1, 2)
+    assert found[1] == found[3], 'automatic is not what there was before'
 
 
 # Precision

@@ -14,9 +14,16 @@ from prune_perception.networks.export import Deployed
 from prune_perception.networks.registry import load_network
 from prune_perception.runtime.engines import EngineError, EngineOptions
 
+_AUTOMATIC = torch.get_num_threads()
+
 
 class TorchEngine:
-    """Runs the network that ``weights.safetensors`` belongs to with torch, on the CPU."""
+    """
+    Runs the network that ``weights.safetensors`` belongs to with torch, on the CPU.
+
+    torch's number of threads belongs to the thread that computes, which need not be the one that
+    made the engine; so :meth:`run` sees to it.
+    """
 
     problems: tuple[str, ...] = ()
 
@@ -24,14 +31,15 @@ class TorchEngine:
         if options.precision != 'f32':
             raise EngineError(
                 f'engine torch computes in f32; for {options.precision} choose engine openvino')
-        if options.threads:
-            torch.set_num_threads(options.threads)  # torch has one setting for a process
+        self._threads = options.threads or _AUTOMATIC
         self._module = Deployed(load_network(bundle), bundle.card.input).eval()
         self.description = (
-            f'torch {torch.__version__}, CPU, f32, {torch.get_num_threads()} threads')
+            f'torch {torch.__version__}, CPU, f32, {self._threads} threads')
 
     def run(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:
         """Run the network once (see :class:`Engine`)."""
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
         with torch.inference_mode():
             return [output.numpy() for output in self._module(torch.from_numpy(image))]
 
