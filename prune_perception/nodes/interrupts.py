@@ -17,6 +17,8 @@ import sys
 import rclpy
 from rclpy.logging import get_logger
 
+from prune_perception.nodes.orphaned_memory import remove_orphans
+
 
 @contextmanager
 def initialised(arguments: list[str] | None = None) -> Iterator[None]:
@@ -29,12 +31,16 @@ def initialised(arguments: list[str] | None = None) -> Iterator[None]:
     Where there can be no log file, as on a disk that is read-only, a node logs to the console and
     to ``/rosout`` alone, instead of not starting.
 
+    What nodes that were killed left in shared memory is removed before (see
+    :func:`remove_orphans`).
+
     :param arguments: of the command line; None takes the program's own.
     :raises SystemExit: they cannot be; with the reason, for people.
     """
     # Ignored by Python: rclpy, which installs its handler over that, is told all the same.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     words = sys.argv if arguments is None else arguments
+    freed = remove_orphans()
     try:
         rclpy.init(args=words)
     except RuntimeError as first:
@@ -46,6 +52,9 @@ def initialised(arguments: list[str] | None = None) -> Iterator[None]:
         get_logger('prune_perception').warning(
             f'no log file, the console and /rosout alone: {_line(first)}; set ROS_LOG_DIR to a '
             'folder that can be written')
+    if freed:
+        get_logger('prune_perception').info(
+            f'removed {freed / 1e6:.1f} MB of shared memory that killed processes had left')
     try:
         yield
     except Exception:
