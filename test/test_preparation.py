@@ -103,8 +103,7 @@ def test_the_newest_request_wins_and_those_between_are_never_built(
 def test_what_is_cancelled_is_not_handed_over(node: Turned, preparation: Preparation) -> None:
     done: list[Any] = []
     build = Build(1, held=True)
-    preparation.request(build, done.append)
-    preparation.cancel()
+    preparation.cancel(preparation.request(build, done.append))
     assert not preparation.busy
     build.let()
     node.turn()
@@ -118,14 +117,30 @@ def test_a_request_after_a_cancelled_one_that_is_still_under_way(
         node: Turned, preparation: Preparation) -> None:
     done: list[Any] = []
     build = Build(1, held=True)
-    preparation.request(build, done.append)
-    preparation.cancel()
+    preparation.cancel(preparation.request(build, done.append))
     preparation.request(Build(2), done.append)
     assert preparation.busy
     build.let()
     node.turn()
     node.turn()
     assert done == [2]
+
+
+def test_only_the_own_request_is_cancelled(node: Turned, preparation: Preparation) -> None:
+    done: list[Any] = []
+    build = Build(1, held=True)
+    first = preparation.request(build, done.append)
+    assert preparation.pending(first)
+    second = preparation.request(Build(2), done.append)
+    assert preparation.pending(second) and not preparation.pending(first)
+    preparation.cancel(first)
+    preparation.cancel(None)
+    assert preparation.pending(second)
+    build.let()
+    node.turn()
+    node.turn()
+    assert done == [2]
+    assert not preparation.pending(second) and not preparation.pending(None)
 
 
 def test_stopping_waits_until_nothing_is_under_way(

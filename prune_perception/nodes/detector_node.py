@@ -39,7 +39,7 @@ from prune_perception.nodes.lifecycle import ReasonedLifecycleNode
 from prune_perception.nodes.messages import label_info_message
 from prune_perception.nodes.parameters import texts
 from prune_perception.nodes.power import PowerReporter
-from prune_perception.nodes.preparation import Preparation, Prepared
+from prune_perception.nodes.preparation import Preparation, Prepared, Request
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 from prune_perception.nodes.watchdog import Watchdog
 from prune_perception.nodes.worker import Worker
@@ -77,6 +77,7 @@ class DetectorNode(ReasonedLifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._enabled = True
         self._preparation = Preparation(self)
+        self._threads_request: Request | None = None
         self._governing: Governing | None = None
         self._power: PowerReporter | None = None
         self._model: Mapping[str, str] = {}
@@ -237,7 +238,7 @@ class DetectorNode(ReasonedLifecycleNode):
             return
         old = self._detector.options.threads
         if self._value('threads') == old:
-            self._preparation.cancel()  # it was changed, and changed back
+            self._preparation.cancel(self._threads_request)  # it was changed, and changed back
             return
 
         def done(result: Prepared | Exception) -> None:
@@ -252,7 +253,8 @@ class DetectorNode(ReasonedLifecycleNode):
             self.get_logger().info(
                 f'changed over to {self._model["Engine"]}, '
                 f'{self._model["Inference at warm-up (ms)"]} ms an image')
-        self._preparation.request(self._builder(self._detector.bundle), done)
+        self._threads_request = self._preparation.request(
+            self._builder(self._detector.bundle), done)
 
     # A hung engine.
 

@@ -19,7 +19,7 @@ from prune_perception.energy.meters import MeterError
 from prune_perception.nodes.governor_inputs import BatteryLevel, ProcessorTemperature
 from prune_perception.nodes.health import ERROR, Finding, held, OK, UNAVAILABLE, WARN
 from prune_perception.nodes.ladder import Ladder
-from prune_perception.nodes.preparation import Preparation, Prepared
+from prune_perception.nodes.preparation import Preparation, Prepared, Request
 from prune_perception.runtime.budgets import Figures, QUANTITIES, Rules
 from prune_perception.runtime.governor import Governor
 from prune_perception.runtime.hysteresis import Hold
@@ -101,8 +101,8 @@ class Governing:
         self._hold = Hold()
         self._governor.changed(time.monotonic(), self._governor.rung)
         if self._changing is not None:
+            self._preparation.cancel(self._changing.request)
             self._changing = None
-            self._preparation.cancel()
         self._tell(OK, f'{self._name(self.ladder.index(pinned))} is pinned' if pinned
                    else 'nothing is pinned any more: the governor chooses')
 
@@ -119,8 +119,8 @@ class Governing:
         rules = self._rules()
         figures, sources = self._figures(now, watts, power_source)
         changing = self._changing
-        if changing is not None and not self._preparation.busy:
-            # Another change of the engine, as of its threads, went before.
+        if changing is not None and not self._preparation.pending(changing.request):
+            # Another change of the engine, as of its threads, took its place.
             self._changing = changing = None
         level, reason = OK, ''
         if changing is not None:
@@ -184,7 +184,7 @@ class Governing:
         changing = _Changing(rung, reason, now, self._latency(now))
         self._changing = changing
         self._tell(OK, f'{reason} (it is made ready beside {self._name(self._governor.rung)})')
-        self._preparation.request(
+        changing.request = self._preparation.request(
             self._builder(self.ladder.bundles[rung]),
             lambda result: self._made_ready(changing, result))
 
@@ -262,7 +262,7 @@ class Governing:
         return self._node.get_parameter(name).value
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Changing:
     """
     A change under way.
@@ -275,6 +275,7 @@ class _Changing:
     reason: str
     time: float
     latency_ms: float | None
+    request: Request | None = None
 
 
 def _number(value: float | None, decimals: int) -> str:

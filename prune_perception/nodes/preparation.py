@@ -46,8 +46,8 @@ class Preparation:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._thread: threading.Thread | None = None
-        self._current: _Request | None = None
-        self._next: _Request | None = None
+        self._current: Request | None = None
+        self._next: Request | None = None
 
     @property
     def busy(self) -> bool:
@@ -56,37 +56,47 @@ class Preparation:
 
     def request(
             self, build: Callable[[], Prepared],
-            done: Callable[[Prepared | Exception], None]) -> None:
+            done: Callable[[Prepared | Exception], None]) -> 'Request':
         """
         Make a detector ready; one that was asked for before and is not ready yet is given up.
 
         :param build: called in another thread.
         :param done: called with what it returned or raised, unless it was given up.
         """
-        request = _Request(build, done)
+        request = Request(build, done)
         if self._thread is None:
             self._start(request)
         else:
             # What an engine is at cannot be interrupted.
             self._current, self._next = request, request
+        return request
 
-    def cancel(self) -> None:
-        """Give up what was asked for; what is under way is finished, and let go of."""
-        self._current = self._next = None
+    def pending(self, request: 'Request | None') -> bool:
+        """Return whether this request will still be answered."""
+        return request is not None and request is self._current
+
+    def cancel(self, request: 'Request | None') -> None:
+        """
+        Give this request up, if it is pending; one that came in its place stays.
+
+        What is under way is finished, and let go of.
+        """
+        if self.pending(request):
+            self._current = self._next = None
 
     def stop(self) -> None:
         """Give up, and wait until nothing is under way."""
-        self.cancel()
+        self.cancel(self._current)
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_STOP)
 
-    def _start(self, request: '_Request') -> None:
+    def _start(self, request: 'Request') -> None:
         self._current, self._next = request, None
         self._thread = threading.Thread(
             target=self._run, args=(request,), name='preparation', daemon=True)
         self._thread.start()
 
-    def _run(self, request: '_Request') -> None:
+    def _run(self, request: 'Request') -> None:
         result: Prepared | Exception
         try:
             result = request.build()
@@ -96,7 +106,7 @@ class Preparation:
         if executor is not None and self._node.context.ok():
             executor.create_task(self._finish, request, result)
 
-    def _finish(self, request: '_Request', result: Prepared | Exception) -> None:
+    def _finish(self, request: 'Request', result: Prepared | Exception) -> None:
         self._thread = None
         if self._next is not None:
             self._start(self._next)
@@ -106,6 +116,8 @@ class Preparation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Request:
+class Request:
+    """What was asked for, and whom to tell."""
+
     build: Callable[[], Prepared]
     done: Callable[[Prepared | Exception], None]
