@@ -6,10 +6,12 @@
 from collections.abc import Callable
 import queue
 import threading
+import time
 from typing import Any
 
 import pytest
 
+from prune_perception.nodes.health import ERROR, Finding, OK, WARN
 from prune_perception.nodes.preparation import Preparation
 
 PATIENCE = 10.0  # seconds; reached only where something is broken
@@ -166,3 +168,28 @@ def test_a_callback_may_ask_again(node: Turned, preparation: Preparation) -> Non
     node.turn()
     node.turn()
     assert done == [1, 2]
+
+
+def test_one_that_takes_far_too_long_is_told(node: Turned, preparation: Preparation) -> None:
+    active = Finding(OK, 'active', {'State': 'active'})
+    now = time.monotonic()
+    assert preparation.judged(now + 1e6, active) == active
+    build = Build(1, held=True)
+    request = preparation.request(build, lambda result: None)
+    said = [preparation.judged(now + seconds, active) for seconds in (50, 70, 310)]
+    assert [each.level for each in said] == [OK, WARN, ERROR]
+    assert said[1].message.startswith('an engine has been made ready for ')
+    assert said[1].message.endswith('start the node again; active')
+    assert said[1].values == active.values
+    worse = Finding(ERROR, 'something else', {})
+    assert preparation.judged(now + 70, worse).level == ERROR
+    # It blocks all others, also where nobody waits for it any more.
+    preparation.cancel(request)
+    assert preparation.judged(now + 70, active).level == WARN
+    # An engine that took minutes at configuration may do so again.
+    preparation.usual = 100.0
+    assert [preparation.judged(now + seconds, active).level for seconds in (190, 210, 1010)] == [
+        OK, WARN, ERROR]
+    build.let()
+    node.turn()
+    assert preparation.judged(now + 1e6, active) == active

@@ -130,6 +130,7 @@ class DetectorNode(ReasonedLifecycleNode):
             self.get_logger(), modelled_joules(card.energy, self._value('hardware_profile')),
             self._power_monitor, discover(Path(self._value('root'))))
         self.use(self._builder(bundle)())
+        self._preparation.usual = time.monotonic() - started
         self._power = power
         self._label_info = self.create_publisher(LabelInfo, '~/label_info', _LATCHED)
         self._plots = {name: self.create_publisher(kind, f'~/{name}', _LATEST)
@@ -324,9 +325,9 @@ class DetectorNode(ReasonedLifecycleNode):
             state=self.state_name, failure=self.failure,
             problems=self._detector.engine.problems if self._detector else (),
             model=self._model, enabled=self._enabled, snapshots=list(snapshots.values()))
-        findings = {'detector': self._engine_health.judged(
+        findings = {'detector': self._preparation.judged(now, self._engine_health.judged(
             now, finding, [camera.monitor for camera in self._cameras.values()],
-            disturbed=self._preparation.busy)}
+            disturbed=self._preparation.busy and self._preparation.late(now) < 1))}
         # Said in every state, for an aggregator takes a status that is missing for a fault.
         for name in self._declared.cameras:
             own: dict[str, Finding] = dict.fromkeys(
@@ -344,7 +345,8 @@ class DetectorNode(ReasonedLifecycleNode):
                 if figure is not None:
                     self._plots[name].publish(POWER_PLOTS[name](data=figure))
         if texts(self, 'ladder'):
-            findings['governor'] = self._govern(findings['power'])
+            findings['governor'] = self._preparation.judged(
+                now, self._govern(findings['power']))
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()),
             status=[self._status(name, finding) for name, finding in findings.items()]))

@@ -4,15 +4,22 @@
 """Makes a detector ready beside the one that runs, so that no image waits for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
+import time
 
 from rclpy.node import Node
 
+from prune_perception.nodes.health import ERROR, Finding, WARN
 from prune_perception.runtime.detector import Detector
 from prune_perception.runtime.memory import release_freed_memory
 
 _SECONDS_TO_STOP = 10.0
+
+# What takes longer than this, and than so many times what all bundles took at configuration, may
+# hang: TensorRT rightly takes minutes, and did so there, too. The last is how many times that is
+# an error.
+_LONG, _TIMES_USUAL, _TIMES_LONG = 60.0, 2.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ class Preparation:
 
     All methods are called on the executor's thread, and so is what a request ends with.
 
+    What is under way cannot be ended, so one that hangs keeps all that come after it from being
+    made ready; :meth:`judged` says so.
+
     :param node: whose executor is told when a detector is ready.
     """
 
@@ -48,11 +58,31 @@ class Preparation:
         self._thread: threading.Thread | None = None
         self._current: Request | None = None
         self._next: Request | None = None
+        self._since = 0.0
+        self.usual = 0.0  # seconds that it took to make all bundles ready, at configuration
 
     @property
     def busy(self) -> bool:
         """Whether a detector is being made ready."""
         return self._current is not None
+
+    def late(self, now: float) -> float:
+        """Return how many times too long the one under way takes; below 1 is as it should be."""
+        if self._thread is None:
+            return 0.0
+        return (now - self._since) / max(_LONG, _TIMES_USUAL * self.usual)
+
+    def judged(self, now: float, finding: Finding) -> Finding:
+        """Return a finding with what is to be said of the one under way, if that takes long."""
+        late = self.late(now)
+        if late < 1:
+            return finding
+        text = (f'an engine has been made ready for {now - self._since:.0f} s, and until that '
+                'ends no other can be, whoever asks: governor, pinned or threads; if it hangs, '
+                'start the node again')
+        return replace(
+            finding, level=max(finding.level, ERROR if late >= _TIMES_LONG else WARN),
+            message=f'{text}; {finding.message}')
 
     def request(
             self, build: Callable[[], Prepared],
@@ -92,6 +122,7 @@ class Preparation:
 
     def _start(self, request: 'Request') -> None:
         self._current, self._next = request, None
+        self._since = time.monotonic()
         self._thread = threading.Thread(
             target=self._run, args=(request,), name='preparation', daemon=True)
         self._thread.start()
