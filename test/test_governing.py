@@ -117,7 +117,7 @@ def test_overload_is_answered_and_every_accepted_frame_is_published(tmp_path: Pa
         assert 'is above 60.0 ms, for 2 s: down to small' in values['Last change']
         assert float(values['Latency p95 before (ms)']) > 60
         slowest = values['Slowest frame while it was made ready (ms)']
-        assert slowest == 'none ended meanwhile' or float(slowest) > 0
+        assert slowest == 'none ended meanwhile' or float(slowest) > 60
         assert values['Latency (ms), budget'] == '60.0'
         robot.wait_for(lambda: len(heard) >= 3, 'decisions')
         assert [message.message.split(':')[0].split(' ')[0] for message in heard[:3]] == [

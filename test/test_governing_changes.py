@@ -16,7 +16,7 @@ from prune_perception.nodes.health import Finding, OK
 from prune_perception.nodes.ladder import Ladder
 from prune_perception.nodes.preparation import Preparation
 from prune_perception.runtime.ladder import Rung
-from prune_perception.runtime.monitor import Monitor
+from prune_perception.runtime.monitor import FrameTiming, Monitor, STAGES
 
 
 class StandIn(Turned):
@@ -124,3 +124,35 @@ def test_a_change_that_was_overtaken_is_made_afterwards(stand: Stand) -> None:
     stand.node.turn()
     assert stand.used == ['small']
     assert stand.step().values['Bundle'] == 'small'
+
+
+def test_slowest_frame_is_of_the_whole_time_that_it_was_made_ready(
+        stand: Stand, clock: Clock) -> None:
+    """Which may be minutes, and the monitor keeps 10 s."""
+    def process(seconds: float) -> None:
+        stand.monitor.processed(clock.now, FrameTiming(dict.fromkeys(STAGES, seconds), None))
+
+    process(2.0)
+    clock.now += 0.5
+    stand.pin('small')
+    stand.step()
+    for seconds in (0.05, 0.9, *[0.05] * 30):
+        clock.now += 0.5
+        process(seconds)
+        clock.now += 0.5
+        stand.step()
+    clock.now += 0.2
+    process(0.07)
+    stand.engine.let()
+    stand.node.turn()
+    assert stand.step().values['Slowest frame while it was made ready (ms)'] == '900.0'
+
+
+def test_no_frame_while_it_was_made_ready(stand: Stand, clock: Clock) -> None:
+    stand.pin('small')
+    stand.step()
+    clock.now += 1
+    stand.engine.let()
+    stand.node.turn()
+    assert stand.step().values['Slowest frame while it was made ready (ms)'] == (
+        'none ended meanwhile')

@@ -119,6 +119,8 @@ class Governing:
         rules = self._rules()
         figures, sources = self._figures(now, watts, power_source)
         changing = self._changing
+        if changing is not None:
+            changing.look(now, self._monitors())
         if changing is not None and not self._preparation.pending(changing.request):
             # Another change of the engine, as of its threads, took its place.
             self._changing = changing = None
@@ -204,8 +206,7 @@ class Governing:
                        f'tried again in {wait:.0f} s at the earliest')
             return
         before = self._name(self._governor.rung)
-        slowest = max((spread.largest for monitor in self._monitors() if (
-            spread := monitor.spread_since('total', changing.time)) is not None), default=None)
+        changing.look(now, self._monitors())
         self._use(result)
         self._governor.changed(now, changing.rung)
         self._changed_at = now
@@ -216,7 +217,8 @@ class Governing:
             'Made ready in (s)': f'{now - changing.time:.2f}',
             'Latency p95 before (ms)': _number(changing.latency_ms, 1),
             'Slowest frame while it was made ready (ms)': (
-                'none ended meanwhile' if slowest is None else f'{slowest * 1e3:.1f}')}
+                'none ended meanwhile' if changing.slowest is None
+                else f'{changing.slowest * 1e3:.1f}')}
         self._tell(OK, f'{name} runs, after {before}: {changing.reason}')
 
     def _tell(self, level: bytes, text: str) -> None:
@@ -269,6 +271,7 @@ class _Changing:
 
     :param time: when it was begun, by the monotonic clock.
     :param latency_ms: the figure of the governor at that time.
+    :param slowest: the longest time of a frame until it was looked at last, seconds.
     """
 
     rung: int
@@ -276,6 +279,17 @@ class _Changing:
     time: float
     latency_ms: float | None
     request: Request | None = None
+    slowest: float | None = None
+    _looked: float | None = None
+
+    def look(self, now: float, monitors: Iterable[Monitor]) -> None:
+        """Look at the frames since the last time: a monitor forgets them sooner than this ends."""
+        since = self.time if self._looked is None else self._looked
+        for monitor in monitors:
+            spread = monitor.spread_since('total', since)
+            if spread is not None:
+                self.slowest = max(spread.largest, self.slowest or 0.0)
+        self._looked = now
 
 
 def _number(value: float | None, decimals: int) -> str:
