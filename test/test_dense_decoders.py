@@ -19,6 +19,7 @@ from prune_perception.runtime.decoders.anchors import retinanet_sizes, ssd_sizes
 
 Array = NDArray[np.float32]
 
+
 def decoder(name: str, shapes: Sequence[tuple[int, ...]], classes: int = 2,
             **settings: Any) -> Decoder:
     card = small_card(
@@ -472,8 +473,8 @@ ROWS = (1, ANCHORS, 6)
      'are strides, bins, scores, order, columns, column_count, nms'),
     ('yolo_dfl', [ROWS], {'strides': STRIDES, 'bins': 0}, 'bins must be an integer of at least 1'),
     ('yolo_dfl', [ROWS], {'strides': 8}, 'strides must be a list, not 8'),
-    ('yolo_dfl', [ROWS], {'strides': [8, '16']}, "strides must be an integer of at least 1, not "
-     "'16'"),
+    ('yolo_dfl', [ROWS], {'strides': [8, '16']},
+     "strides must be an integer of at least 1, not '16'"),
     ('yolo_dfl', [ROWS], {'strides': STRIDES, 'bins': 2},
      "outputs 'output 0' [1, 10, 6] do not hold 8 of boxes, 2 of classes for 10 anchors; that "
      'would be [1, 10, 2, 4], [1, 10, 1, 2], or [1, 10, 10], or one output for each of boxes, '

@@ -51,7 +51,7 @@ KINDS = {
     'decoded, corners': ('decoded', {**DECODED, 'boxes': 'yxyx', 'units': 'normalised'},
                          {'boxes': 4, 'classes': 3}),
     'detr': ('decoded', {**DECODED, **ORDER, 'boxes': 'xywh', 'scores': 'softmax',
-                          'background': 'last'}, {'boxes': 4, 'classes': 4}),
+                         'background': 'last'}, {'boxes': 4, 'classes': 4}),
 }
 CENTERNETS = {
     'centernet': ('centernet', CENTER, 3),

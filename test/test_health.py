@@ -87,8 +87,8 @@ def test_few_images_are_blamed_on_whoever_loses_them() -> None:
     assert 'if the camera takes as many' in unknown.message
 
 
-@pytest.mark.parametrize('rate, warn, error', [(0.0, 2.0, 10.0), (30.0, 2.0, 10.0),
-                                              (0.5, 6.0, 30.0)])
+@pytest.mark.parametrize(
+    'rate, warn, error', [(0.0, 2.0, 10.0), (30.0, 2.0, 10.0), (0.5, 6.0, 30.0)])
 def test_silence_is_told_after_a_while_and_is_an_error_after_five_times_that(
         rate: float, warn: float, error: float) -> None:
     fresh = Monitor().snapshot(0.0)

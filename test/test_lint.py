@@ -3,9 +3,12 @@
 
 """Check the style, the types and the headers of the project's own files."""
 
+from configparser import ConfigParser
+from importlib import util
 import json
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -94,3 +97,48 @@ def test_manifest_is_of_format_3(path: Path) -> None:
     assert package.package_format == 3
     assert not warnings
     assert package.licenses == ['Apache-2.0']
+
+
+# Of what the linters of ament complain about, what is a choice here.
+CHOICES = {
+    'A': "the field's own words, such as input and format, as names of arguments and fields",
+    'CNL': 'a blank line at the top of a class',
+    'D401': 'properties that are described by a noun; ruff checks the others',
+    'E203': 'spaces in slices',
+    'E402': 'imports after importorskip, and after the engines were told not to report',
+    'E501': 'comments to mypy beyond the end of the line; ruff checks the others',
+    'I100': 'upper and lower case are one in the order of imports; ruff checks it'}
+
+
+def ament(name: str, *words: str) -> None:
+    """Run a linter of ament, or skip where there is none."""
+    command = shutil.which(name)
+    if command is None:
+        pytest.skip(f"the command '{name}' comes with ROS 2 alone (apt package "
+                    f"ros-$ROS_DISTRO-{name.replace('_', '-')})")
+    result = subprocess.run([command, *words], cwd=ROOT, capture_output=True, text=True,
+                            check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_ament_flake8(tmp_path: Path) -> None:
+    # ament's own settings, as they are in this distribution, and the choices.
+    spec = util.find_spec('ament_flake8')
+    config = ConfigParser()
+    if spec is not None and spec.origin is not None:
+        config.read(Path(spec.origin).parent / 'configuration' / 'ament_flake8.ini')
+        config['flake8']['extend-ignore'] += ',' + ','.join(CHOICES)
+    with (tmp_path / 'flake8.ini').open('w') as file:
+        config.write(file)
+    ament('ament_flake8', '--config', str(tmp_path / 'flake8.ini'),
+          *map(str, own_files('*.py')))
+
+
+def test_ament_pep257() -> None:
+    ament('ament_pep257', '--add-ignore', 'D401', '--', *map(str, own_files('*.py')))
+
+
+def test_ament_xmllint() -> None:
+    # Of package.xml it would fetch the schema; what that says is tested above.
+    ament('ament_xmllint', *(str(path) for path in own_files('*.xml')
+                             if path.name != 'package.xml'))

@@ -241,4 +241,3 @@ def test_a_certificate_that_exceeds_the_time_limit_is_noted(
     done.job._note_delay(done.found.certificate)
     note, = done.job._notes
     assert note.endswith(f'all {done.found.certificate.source.frames} frames that are kept aside')
-

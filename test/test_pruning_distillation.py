@@ -160,7 +160,7 @@ def test_the_best_weights_on_the_frames_kept_aside_stay(monkeypatch):
 
 @pytest.mark.parametrize('scale', [1.0, 1e-2, 1e-4])
 def test_a_student_that_is_near_takes_smaller_steps(scale):
-    """AdamW's first step is as long as the rate, however long the gradient is."""
+    """The first step of AdamW is as long as the rate, however long the gradient is."""
     class Scaled(NanoDetHead):
         def loss(self, student, teacher):
             loss = super().loss(student, teacher)

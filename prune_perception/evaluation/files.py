@@ -53,7 +53,6 @@ def check_outputs(
         written.append(place)
 
 
-
 def write_whole(path: Path, text: str) -> None:
     """
     Write a text so that the file is complete, or is what it was before.

@@ -57,8 +57,9 @@ def mismatch(offered: QoSProfile, asked: QoSProfile, topic: str) -> str | None:
         topic,
         ' and '.join(f'{policy} {_word(offered, policy)}, but {_word(asked, policy)} is asked'
                      for policy in policies),
-        'set ' + ' and '.join(f'qos_overrides.{topic}.subscription.{policy} to '
-                     f'{_word(offered, policy)}' for policy in policies))
+        'set ' + ' and '.join(
+            f'qos_overrides.{topic}.subscription.{policy} to {_word(offered, policy)}'
+            for policy in policies))
 
 
 def _word(profile: QoSProfile, policy: str) -> str:

@@ -48,7 +48,8 @@ class Stamps:
         return age if plausible else None
 
     def take_problem(self) -> str | None:
-        """Return what was wrong last since this was called before, and what to do; None: nothing.
+        """
+        Return what was wrong last since this was called before, and what to do; None: nothing.
 
         It may be called in another thread.
         """

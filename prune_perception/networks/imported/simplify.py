@@ -236,7 +236,8 @@ def _join_prelu(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 def _fold(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Put one node behind a convolution or linear layer into its weights; return whether one was.
+    """
+    Put one node behind a convolution or linear layer into its weights; return whether one was.
 
     :returns: False once there is none.
     """
@@ -420,8 +421,8 @@ def _join_slices(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
     for name in {node.inputs[0] for node in graph.nodes if node.op == 'Slice'}:
         users = [node for node in graph.nodes if name in node.inputs]
         parts = sorted(
-            (part, number) for number, part in enumerate(map(
-                lambda node: _channels_of(graph, node, shapes[name]), users)) if part is not None)
+            (part, number) for number, part in enumerate(
+                _channels_of(graph, node, shapes[name]) for node in users) if part is not None)
         ends = [0, *(end for (_, end), _ in parts)]
         if (len(parts) < 2 or len(parts) != len(users) or ends[-1] != shapes[name][1]
                 or [start for (start, _), _ in parts] != ends[:-1] or name in graph.outputs):

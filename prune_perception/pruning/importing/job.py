@@ -323,4 +323,3 @@ def _runs_at_other_sizes(module: nn.Module, card: Card) -> bool:
 def _digest(path: Path) -> str:
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
