@@ -268,7 +268,7 @@ def test_a_bundle_that_cannot_be_loaded_any_more(begin: Robot) -> None:
         assert robot.log().count('[ERROR]') == 1  # not once a second
     finally:
         shutil.move(graph.with_suffix('.kept'), graph)
-    # It is said until it is mended, and one that is asked for again is tried at once.
+    # It is said until it is looked at again, and one that is asked for again is tried at once.
     assert robot.set_parameter('pinned', '').successful
     robot.status('governor', ERROR, 'small could not be made ready: ')
     assert robot.set_parameter('pinned', 'small').successful

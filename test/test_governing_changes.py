@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from test_preparation import Build, Turned
 
+from prune_perception.bundle import BundleError
 from prune_perception.nodes import governing as module
 from prune_perception.nodes.governing import Governing
-from prune_perception.nodes.health import Finding, OK
+from prune_perception.nodes.health import ERROR, Finding, OK
 from prune_perception.nodes.ladder import Ladder
 from prune_perception.nodes.preparation import Preparation
 from prune_perception.runtime.ladder import Rung
@@ -46,6 +47,19 @@ class StandIn(Turned):
         return SimpleNamespace(publish=lambda message: None)
 
 
+class File:
+    """A bundle of one file that can be read, or cannot."""
+
+    card = SimpleNamespace(files={'model.onnx': 'a digest'})
+    whole = True
+
+    def read_file(self, name: str) -> bytes:
+        assert name == 'model.onnx'
+        if not self.whole:
+            raise BundleError('model.onnx: has changed or is incomplete')
+        return b'a network'
+
+
 class Stand:
     """A governor of two rungs, of which the large one runs."""
 
@@ -56,8 +70,10 @@ class Stand:
         self.monitor = Monitor()
         self.used: list[Any] = []
         self.engine = Build('small', held=True)
-        ladder: Any = Ladder(
-            ('large', 'small'), (Rung('large', 2.0, 2.0), Rung('small', 1.0, 1.0)),
+        self.small = File()
+        bundles: Any = (File(), self.small)
+        ladder = Ladder(
+            bundles, (Rung('large', 2.0, 2.0), Rung('small', 1.0, 1.0)),
             ('large', 'small'))
         self.governing = Governing(
             self.node, ladder, 0, self.preparation, builder=lambda bundle: self.engine,
@@ -156,3 +172,28 @@ def test_no_frame_while_it_was_made_ready(stand: Stand, clock: Clock) -> None:
     stand.node.turn()
     assert stand.step().values['Slowest frame while it was made ready (ms)'] == (
         'none ended meanwhile')
+
+
+@pytest.mark.parametrize('idle', [True, False])
+def test_failure_is_said_until_it_is_mended_also_where_nothing_wants_the_bundle(
+        stand: Stand, clock: Clock, idle: bool) -> None:
+    def said() -> list[tuple[bytes, bool]]:
+        found = []
+        for _ in range(40):
+            clock.now += 1
+            finding = stand.governing.idle('inactive') if idle else stand.step()
+            found.append((finding.level, 'has changed' in finding.message))
+        return found
+
+    stand.engine = Build(BundleError('model.onnx: has changed'))
+    stand.small.whole = False
+    stand.pin('small')
+    stand.step()
+    stand.node.turn()
+    stand.pin('')
+    assert set(said()) == {(ERROR, True)}
+    stand.small.whole = True
+    found = said()
+    assert found[0] == (ERROR, True) and found[-1] == (OK, False)
+    stand.small.whole = False
+    assert set(said()) == {(OK, False)}, 'nobody looks at what has not failed'

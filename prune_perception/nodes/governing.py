@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import BatteryState, Temperature
 
-from prune_perception.bundle import Bundle
+from prune_perception.bundle import Bundle, BundleError
 from prune_perception.energy.meters import MeterError
 from prune_perception.nodes.governor_inputs import BatteryLevel, ProcessorTemperature
 from prune_perception.nodes.health import ERROR, Finding, held, OK, UNAVAILABLE, WARN
@@ -30,6 +30,8 @@ from prune_perception.runtime.monitor import Monitor
 _SECONDS_OF_LATENCY = (1.0, 3.0, 10.0)
 # Of an image that waited while the detector before was at work, the wait is not the new one's.
 _SECONDS_OF_THE_ONE_BEFORE = 1.0
+# After which the files of a bundle that could not be made ready are looked at again.
+_LOOK_AGAIN_AFTER = 30.0
 _LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -66,7 +68,7 @@ class Governing:
         self._changing: _Changing | None = None
         self._changed_at = time.monotonic()
         self._retry_at = 0.0
-        self._failures: dict[int, str] = {}
+        self._failures: dict[int, _Failure] = {}
         self._changes = 0
         self._last_change: dict[str, str] = {}
         battery = node.resolve_topic_name('battery')
@@ -142,16 +144,38 @@ class Governing:
             level = WARN if decision.helpless or missing else OK
             if decision.rung != self._governor.rung:
                 self._change(now, decision.rung, decision.reason)
-        if self._failures:
-            level, reason = ERROR, '; '.join([*self._failures.values(), reason])
+        failures = self._present_failures(now)
+        if failures:
+            level, reason = ERROR, '; '.join([*failures, reason])
         return held(self._hold, now, Finding(
             level, reason, self._values(figures, sources, rules)))
 
     def idle(self, state: str) -> Finding:
         """Say how things stand while no image is taken."""
+        failures = self._present_failures(time.monotonic())
         return Finding(
-            ERROR if self._failures else OK, '; '.join(self._failures.values()) or state,
+            ERROR if failures else OK, '; '.join(failures) or state,
             self._values(Figures(), {}, self._rules()))
+
+    def _present_failures(self, now: float) -> list[str]:
+        """
+        Return what could not be made ready, without what somebody has mended since.
+
+        Nothing may want that bundle for long, so to wait until it is loaded would be to report it
+        for ever. One that fails for another reason than its files does so again when it is tried.
+        """
+        for rung, failure in list(self._failures.items()):
+            if now - failure.looked < _LOOK_AGAIN_AFTER:
+                continue
+            failure.looked = now
+            bundle = self.ladder.bundles[rung]
+            try:
+                for name in bundle.card.files:
+                    bundle.read_file(name)
+            except BundleError:
+                continue
+            del self._failures[rung]
+        return [failure.text for failure in self._failures.values()]
 
     def _figures(
             self, now: float, watts: float | None, power_source: str
@@ -201,7 +225,7 @@ class Governing:
             self._retry_at = now + wait
             failure = (f'{name} could not be made ready: '
                        f'{" ".join(str(result).split()) or type(result).__name__}')
-            self._failures[changing.rung] = failure
+            self._failures[changing.rung] = _Failure(failure, now)
             self._tell(ERROR, f'{failure}; {self._name(self._governor.rung)} stays, and it is '
                        f'tried again in {wait:.0f} s at the earliest')
             return
@@ -290,6 +314,14 @@ class _Changing:
             if spread is not None:
                 self.slowest = max(spread.largest, self.slowest or 0.0)
         self._looked = now
+
+
+@dataclass(eq=False)
+class _Failure:
+    """Why a bundle could not be made ready, and when its files were looked at last."""
+
+    text: str
+    looked: float
 
 
 def _number(value: float | None, decimals: int) -> str:
