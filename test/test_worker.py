@@ -81,8 +81,11 @@ class Stand:
         self.published.append((header.frame_id, int(detections.classes[0])))
         self.boxes.append(detections.boxes[0].tolist())
 
-    def show(self, image: np.ndarray, detections: Detections, header: Any) -> None:
-        self.shown.append(image.shape)
+    def annotated(self, image: np.ndarray, detections: Detections, header: Any) -> Any:
+        return image.shape
+
+    def show(self, message: Any) -> None:
+        self.shown.append(message)
 
     def age_of(self, header: Any) -> float | None:
         return None
@@ -248,6 +251,44 @@ def test_disabled_means_that_nothing_is_published_any_more(work: Callable[..., W
     wait(lambda: rear.published)
     assert [name for name, _ in rear.published] == ['again']
     assert len(detector.seen) == 2
+
+
+def test_disabled_means_that_no_image_is_shown_any_more(work: Callable[..., Worker]) -> None:
+    class Drawing(Stand):
+        begun, go = threading.Event(), threading.Event()
+
+        def annotated(self, image: np.ndarray, detections: Detections, header: Any) -> Any:
+            self.begun.set()
+            assert self.go.wait(PATIENCE)
+            return image.shape
+
+    camera = Drawing()
+    worker = work(Gate(), {'': camera})
+    worker.offer('', image('one'))
+    assert camera.begun.wait(PATIENCE)
+    worker.set_enabled(False)
+    camera.go.set()
+    worker.stop()
+    assert [name for name, _ in camera.published] == ['one'] and camera.shown == []
+
+
+def test_what_fails_after_an_image_was_published_does_not_count_it_twice(
+        work: Callable[..., Worker]) -> None:
+    class Failing(Stand):
+        def age_of(self, header: Any) -> float | None:
+            raise ValueError('no clock')
+
+        def annotated(self, image: np.ndarray, detections: Detections, header: Any) -> Any:
+            raise ValueError('no font')
+
+    camera = Failing()
+    worker = work(Gate(), {'': camera})
+    worker.offer('', image('one'))
+    wait(lambda: len(camera.failures) == 2)
+    worker.offer('', image('two'))
+    wait(lambda: len(camera.failures) == 4)
+    assert camera.failures[:2] == ['no clock', 'no font']
+    assert camera.counts() == {'received': 2, 'processed': 2, 'dropped': 0, 'failed': 0}
 
 
 def test_started_disabled(work: Callable[..., Worker]) -> None:

@@ -137,12 +137,16 @@ class Camera:
         """Whether somebody wants to see images with what was found in them."""
         return self._annotated is not None and bool(self._annotated.get_subscription_count())
 
-    def show(
-            self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Publish the image with what was found in it, if somebody wants to see that."""
-        if self.watched:
-            self._annotated.publish(
-                bgr_message(draw(image, detections, self._class_names), header))
+    def annotated(
+            self, image: NDArray[np.uint8], detections: Detections, header: Header
+            ) -> Image | None:
+        """Return the image with what was found in it, if somebody wants to see that."""
+        return (bgr_message(draw(image, detections, self._class_names), header)
+                if self.watched else None)
+
+    def show(self, message: Image) -> None:
+        """Publish an annotated image."""
+        self._annotated.publish(message)
 
     def age_of(self, header: Header) -> float | None:
         """Return the age in seconds of an image with this header; None where it cannot be."""

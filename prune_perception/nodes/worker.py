@@ -3,7 +3,8 @@
 
 """The inference worker: one thread that turns the newest images into published detections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 import threading
 import time
@@ -86,8 +87,8 @@ class Worker:
         """
         Go on, or leave images out as they come.
 
-        Once this has returned after a no, nothing is published any more; an image that was
-        waiting or being worked on is left out with the others.
+        Once this has returned after a no, neither detections nor images are published any more;
+        an image that was waiting or being worked on is left out with the others.
         """
         with self._publishing:
             self._enabled = enabled
@@ -153,7 +154,10 @@ class Worker:
                 return
             camera.publish(detections, header)
         published = time.monotonic()
-        age = camera.age_of(header)
+        # Here the image is done: what fails from now on does not make it one that failed.
+        age = None
+        with _told(camera):
+            age = camera.age_of(header)
         timing = result.timing
         camera.monitor.processed(published, FrameTiming(
             stages={
@@ -164,5 +168,19 @@ class Worker:
                 'total': published - arrival.time},
             age=age))
         # What this takes is not part of any figure.
-        if picture.reduction == 1:
-            camera.show(picture.image, detections, header)
+        with _told(camera):
+            annotated = (camera.annotated(picture.image, detections, header)
+                         if picture.reduction == 1 else None)
+            if annotated is not None:
+                with self._publishing:
+                    if self._enabled:
+                        camera.show(annotated)
+
+
+@contextmanager
+def _told(camera: Camera) -> Iterator[None]:
+    """Let the camera say what failed, and go on."""
+    try:
+        yield
+    except Exception as error:
+        camera.failed(error)
