@@ -32,7 +32,7 @@ def test_slow_above_twice_and_fine_again_below_one_and_a_half() -> None:
     found = []
     for index, times in enumerate((1.9, 2.1, 1.6, 1.4, 1.9)):
         end = 100.0 * (index + 1)
-        pace = slowness.judge(inferences(end, times * WARM), idle=False)
+        pace = slowness.judge(end, inferences(end, times * WARM))
         assert pace is not None and pace.ratio == pytest.approx(times)
         found.append(pace.slow)
     assert found == [False, True, True, False, False]
@@ -41,22 +41,37 @@ def test_slow_above_twice_and_fine_again_below_one_and_a_half() -> None:
 def test_a_few_slow_inferences_are_none() -> None:
     slowness = Slowness()
     slowness.begin(0.0, WARM)
-    assert slowness.judge(inferences(50.0, 1.0, seconds=4.0), idle=False) is None
-    assert slowness.judge(inferences(50.0, 1.0, rate=0.3), idle=False) is None
+    assert slowness.judge(50.0, inferences(50.0, 1.0, seconds=4.0)) is None
+    assert slowness.judge(50.0, inferences(50.0, 1.0, rate=0.3)) is None
     mixed = inferences(50.0, WARM)[:30] + inferences(50.0, 1.0)[30:]
-    pace = slowness.judge(mixed, idle=False)
+    pace = slowness.judge(50.0, mixed)
     assert pace is not None and not pace.slow
 
 
 def test_what_was_found_stays_through_a_disturbance_and_ends_with_the_images() -> None:
     slowness = Slowness()
     slowness.begin(0.0, WARM)
-    slowness.judge(inferences(50.0, 3 * WARM), idle=False)
+    before = inferences(50.0, 3 * WARM)
+    slowness.judge(50.0, before)
     slowness.disturbed(50.0)
     assert slowness.since == 50.0
-    pace = slowness.judge([], idle=False)
+    pace = slowness.judge(60.0, before)
     assert pace is not None and pace.slow
-    assert slowness.judge([], idle=True) is None
+    assert slowness.judge(60.1, before) is None
+    assert slowness.judge(60.2, []) is None
+
+
+def test_an_engine_may_be_so_slow_that_few_images_are_left() -> None:
+    slowness = Slowness()
+    slowness.begin(0.0, 0.3)
+    ran = [(12.0 * index, 12.0) for index in range(1, 6)]
+    assert slowness.judge(59.0, ran[:4]) is None, 'too few'
+    pace = slowness.judge(60.0, ran)
+    assert pace is not None and pace.slow and pace.ratio == pytest.approx(40)
+    assert slowness.judge(83.0, ran) is not None, 'it is at the next one'
+    # As soon as the window has enough, those before do not count.
+    pace = slowness.judge(100.0, ran + inferences(100.0, 0.3))
+    assert pace is not None and not pace.slow and pace.ratio == pytest.approx(1)
 
 
 class Engine:
@@ -105,6 +120,19 @@ def test_slow_engine_is_told_with_the_conditions_of_the_machine(tmp_path: Path) 
     assert after[2].level == WARN and after[-1].level == OK
     assert any(finding.message.startswith('until ') for finding in after)
     assert after[-1].message == 'active'
+
+
+def test_the_slower_it_is_the_surer_it_is_told(tmp_path: Path) -> None:
+    """Ten times as slow, and within the time limit: an image each three seconds."""
+    engine = Engine(tmp_path)
+    engine.begin(0.3)
+    for _ in range(6):
+        engine.now += 3.0
+        engine.monitor.processed(engine.now, FrameTiming(dict.fromkeys(STAGES, 3.0), None))
+        said = engine.health.judged(
+            engine.now, Finding(OK, 'active', {}), [engine.monitor], disturbed=False)
+    assert said.level == WARN
+    assert said.message.startswith('an inference takes 3000.0 ms, 10.0 times the 300.0 ms')
 
 
 def test_exchange_of_the_engine_is_no_slowness(tmp_path: Path) -> None:

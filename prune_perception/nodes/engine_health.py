@@ -46,11 +46,8 @@ class EngineHealth:
         """
         if disturbed:
             self._slowness.disturbed(now)
-        inferences = sorted(
-            pair for monitor in monitors for pair in monitor.durations('inference', now))
-        pace = self._slowness.judge(
-            [(end, duration) for end, duration in inferences if end > self._slowness.since],
-            idle=not inferences)
+        pace = self._slowness.judge(now, sorted(
+            pair for monitor in monitors for pair in monitor.durations('inference', now)))
         values = dict(finding.values)
         if pace is not None:
             values |= {'Inference lately (ms)': f'{pace.lately * 1e3:.2f}',

@@ -15,6 +15,9 @@ import numpy as np
 STAGES = (
     'wait', 'decode', 'preprocess', 'inference', 'postprocess', 'publish', 'overhead', 'total')
 
+# Frames that are remembered for longer than the window.
+_FEW = 5
+
 # Why an image that arrived was left out on purpose.
 DISABLED, ABOVE_MAX_RATE = 'disabled', 'above max_rate'
 
@@ -85,10 +88,12 @@ class Monitor:
     Every method takes ``now`` from the monotonic clock, so that a test needs no waiting.
 
     :param window: seconds over which rates and percentiles are taken.
+    :param memory: seconds for which the last few frames are remembered, for :meth:`durations`.
     """
 
-    def __init__(self, window: float = 10.0) -> None:
+    def __init__(self, window: float = 10.0, memory: float = 60.0) -> None:
         self._window = window
+        self._memory = memory
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -130,8 +135,8 @@ class Monitor:
         with self._lock:
             self._counts['processed'] += 1
             self._frames.append((now, timing))
-            oldest = now - self._window
-            while self._frames and self._frames[0][0] < oldest:
+            while self._frames[0][0] < now - (
+                    self._window if len(self._frames) > _FEW else self._memory):
                 self._frames.popleft()
 
     def snapshot(self, now: float) -> Snapshot:
@@ -165,10 +170,14 @@ class Monitor:
                               if time >= since])
 
     def durations(self, stage: str, now: float) -> list[tuple[float, float]]:
-        """Return when each frame of the window was published, and how long a stage of it took."""
+        """
+        Return when frames were published, and how long a stage of each took.
+
+        Those of the window and, where it has fewer, the last few of those remembered.
+        """
         with self._lock:
             return [(time, timing.stages[stage]) for time, timing in self._frames
-                    if time >= now - self._window]
+                    if time >= now - self._memory]
 
     def _forget(self, times: deque[float], now: float) -> None:
         while times and times[0] < now - self._window:

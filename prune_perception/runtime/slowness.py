@@ -14,6 +14,9 @@ from prune_perception.runtime.hysteresis import Limit
 SLOW_LIMIT = (2.0, 1.5)
 # A median of fewer inferences, or over less time, says little.
 FEWEST_FRAMES, LEAST_SECONDS = 5, 5.0
+# Over which the median is taken. An engine that is slow enough has not even so many of them in it:
+# then the last ones are looked at.
+WINDOW = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,21 @@ class Slowness:
         """Leave out what ran until now, without forgetting what was found before."""
         self.since = now
 
-    def judge(self, inferences: Sequence[tuple[float, float]], *, idle: bool) -> Pace | None:
+    def judge(self, now: float, inferences: Sequence[tuple[float, float]]) -> Pace | None:
         """
         Return how fast the engine is lately; None while that is not known.
 
-        :param inferences: the end and the duration of each, lately and after ``since``, in order.
-        :param idle: there were none for as long as one looks back.
+        :param inferences: the end and the duration of each that is remembered, in order.
         """
-        if idle:
+        if not inferences or now - inferences[-1][0] > max(WINDOW, 2 * inferences[-1][1]):
             self._pace = None
             self._limit.judge(None)
-        elif (len(inferences) >= FEWEST_FRAMES and self._at_warm_up > 0
-              and inferences[-1][0] - inferences[0][0] >= LEAST_SECONDS):
+            return None
+        inferences = [each for each in inferences if each[0] > self.since]
+        recent = [each for each in inferences if each[0] >= now - WINDOW]
+        inferences = recent if len(recent) >= FEWEST_FRAMES else inferences[-FEWEST_FRAMES:]
+        if (len(inferences) >= FEWEST_FRAMES and self._at_warm_up > 0
+                and inferences[-1][0] - inferences[0][0] >= LEAST_SECONDS):
             lately = statistics.median(duration for _, duration in inferences)
             self._pace = Pace(
                 lately, self._at_warm_up, self._limit.judge(lately / self._at_warm_up))
