@@ -263,6 +263,8 @@ def test_refused_parameters_say_why(robot: Robot) -> None:
 def test_threshold_takes_effect_at_once(robot: Robot, last_image: np.ndarray) -> None:
     before = len(robot.answer(raw(last_image)).detections)
     assert robot.set_parameter('score_threshold', 0.75).successful
+    robot.wait_for(
+        lambda: robot.labels[-1].threshold == pytest.approx(0.75), 'label_info of the threshold')
     after = len(robot.answer(raw(last_image)).detections)
     assert robot.set_parameter('score_threshold', 0.35).successful
     assert 0 < after < before

@@ -134,11 +134,13 @@ def test_no_second_engine_starts_beside_one_that_hangs(tmp_path: Path) -> None:
         for _ in range(2):
             assert not robot.transition('deactivate')
             robot.status('detector', ERROR, 'deactivate failed: the engine did not finish')
+            robot.status('input', ERROR, 'takes no images any more; deactivate again once')
             assert not robot.transition('activate')
         threads = Path(f'/proc/{robot.process.pid}/task').glob('*/comm')
         assert sum('inference' in thread.read_text() for thread in threads) <= 1
         assert robot.set_parameter('inference_timeout', 0.5).successful
         robot.wait_for(lambda: robot.transition('deactivate'), 'deactivation')
+        robot.status('input', OK, 'inactive')
         assert robot.transition('activate')
         assert people(robot.answer(grey()))
 

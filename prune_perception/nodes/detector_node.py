@@ -42,7 +42,7 @@ from prune_perception.nodes.power import PowerReporter
 from prune_perception.nodes.preparation import Preparation, Prepared, Request
 from prune_perception.nodes.topic_meters import MonitorTopicMeter
 from prune_perception.nodes.watchdog import Watchdog
-from prune_perception.nodes.worker import Worker
+from prune_perception.nodes.worker import TAKES_NO_IMAGES, Worker
 from prune_perception.resources import find_model
 from prune_perception.runtime.detector import Detector
 
@@ -157,9 +157,7 @@ class DetectorNode(ReasonedLifecycleNode):
         assert self._detector and self._prepared
         if self._worker is not None:
             raise TimeoutError('the engine is still at an image from before')
-        self._label_info.publish(label_info_message(
-            self._detector.bundle.card.class_names, self._detector.score_threshold,
-            Header(stamp=self.get_clock().now().to_msg())))
+        self._publish_labels(self._detector)
         for camera in self._cameras.values():
             camera.reset()
         if self._governing is not None:
@@ -170,6 +168,11 @@ class DetectorNode(ReasonedLifecycleNode):
         compressed = self._value('image_transport') == 'compressed'
         for camera in self._cameras.values():
             camera.start(self._worker.offer, compressed=compressed)
+
+    def _publish_labels(self, detector: Detector) -> None:
+        self._label_info.publish(label_info_message(
+            detector.bundle.card.class_names, detector.score_threshold,
+            Header(stamp=self.get_clock().now().to_msg())))
 
     def deactivate(self) -> None:
         """Take no more images; the one at hand is finished first."""
@@ -306,6 +309,8 @@ class DetectorNode(ReasonedLifecycleNode):
             camera = self._declared.camera_of(parameter.name)
             if parameter.name in _DETECTOR_SETTINGS and self._detector is not None:
                 setattr(self._detector, parameter.name, parameter.value)
+                if parameter.name == 'score_threshold' and self._worker is not None:
+                    self._publish_labels(self._detector)
             elif parameter.name == 'threads':
                 self._change_threads()
             elif parameter.name == 'pinned' and self._governing is not None:
@@ -332,6 +337,8 @@ class DetectorNode(ReasonedLifecycleNode):
         for name in self._declared.cameras:
             own: dict[str, Finding] = dict.fromkeys(
                 ('input', 'latency'), Finding(OK, self.state_name, {}))
+            if self._worker is not None and self._worker.stopping:
+                own['input'] = Finding(ERROR, TAKES_NO_IMAGES, {})
             if name in self._cameras:
                 own |= self._cameras[name].findings(snapshots[name], enabled=self._enabled)
                 self._cameras[name].plot(snapshots[name])

@@ -22,6 +22,9 @@ from prune_perception.runtime.scheduler import FairSlots
 
 _SECONDS_TO_STOP = 10.0
 
+# Of a worker that was told to stop and could not: cameras and slots are closed.
+TAKES_NO_IMAGES = 'takes no images any more; deactivate again once the engine is back'
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -110,7 +113,13 @@ class Worker:
         self._thread.join(_SECONDS_TO_STOP)
         if self._thread.is_alive():
             raise TimeoutError(
-                f'the engine did not finish an image within {_SECONDS_TO_STOP:.0f} s')
+                f'the engine did not finish an image within {_SECONDS_TO_STOP:.0f} s; the node '
+                f'{TAKES_NO_IMAGES}')
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._slots.closed
 
     def _run(self) -> None:
         while not self._slots.closed:
