@@ -267,7 +267,18 @@ def test_a_linear_layer_takes_its_addition() -> None:
 
 def test_numbers_of_channels_become_a_layer() -> None:
     module = compare(model([('Sigmoid', [], {}), ('Mul', [array(6, 1, 1)], {})]))
-    assert layers(module) == ['BatchNorm2d']
+    assert layers(module) == ['FrozenBatchNorm2d']
+
+
+def test_a_network_in_training_is_the_one_of_the_file() -> None:
+    """A scale of the pixels is a norm, too, and has nothing to do with a batch's statistics."""
+    module = compare(model([
+        ('BatchNormalization', [array(6), array(6), array(6), array(6, low=0.5)], {}),
+        ('Sigmoid', [], {}), ('Mul', [array(6, 1, 1)], {})]))
+    image = torch.rand(3, *SHAPE[1:])
+    expected, = module.eval()(image)
+    assert torch.equal(module.train()(image)[0], expected)
+    assert torch.equal(module.eval()(image)[0], expected)  # and it has learned nothing of them
 
 
 def test_sizes_that_the_graph_computes_are_known() -> None:

@@ -206,12 +206,34 @@ def _linear(given: Given) -> Step:
                        _weight_and_bias(given))
 
 
+class _Frozen:
+    """
+    A norm that keeps its statistics in training.
+
+    A file was made to be run, and what is a batch norm there may be a scale that the statistics of
+    a batch have nothing to do with, as one of the pixels.
+    """
+
+    def train(self, mode: bool = True) -> Any:
+        """Stay as in evaluation."""
+        return super().train(False)  # type: ignore[misc]
+
+
+class FrozenBatchNorm1d(_Frozen, nn.BatchNorm1d):
+    """See :class:`_Frozen`."""
+
+
+class FrozenBatchNorm2d(_Frozen, nn.BatchNorm2d):
+    """See :class:`_Frozen`."""
+
+
 def _batch_norm(given: Given) -> Step:
     if given.attribute('training_mode', 0) or len(given.node.outputs) > 1:
         raise given.unsupported('in training mode')
     channels, = given.shape(1)
-    kind = nn.BatchNorm2d if len(given.shape()) == 4 else nn.BatchNorm1d
+    kind = FrozenBatchNorm2d if len(given.shape()) == 4 else FrozenBatchNorm1d
     layer = kind(channels, given.attribute('epsilon', 1e-5), device='meta')
+    layer.eval()  # as it is in training, too
     return given.layer(
         layer, {'weight': 1, 'bias': 2, 'running_mean': 3, 'running_var': 4})
 
