@@ -221,6 +221,26 @@ class Overwritten(nn.Module):
         return first, self.predict(torch.relu(self.hidden(right)))
 
 
+class Rows(nn.Module):
+    """Two levels, whose predictions become one list with a row for each anchor."""
+
+    ANCHORS, COLUMNS = 2, 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, 8, 3, padding=1)
+        self.coarse = nn.Conv2d(8, 6, 3, 2, padding=1)
+        self.predict_fine = nn.Conv2d(8, self.ANCHORS * self.COLUMNS, 1)
+        self.predict_coarse = nn.Conv2d(6, self.ANCHORS * self.COLUMNS, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fine = torch.relu(self.fine(x))
+        maps = self.predict_fine(fine), self.predict_coarse(torch.relu(self.coarse(fine)))
+        return torch.cat([
+            one.reshape(len(x), self.ANCHORS, self.COLUMNS, *one.shape[2:])
+            .permute(0, 3, 4, 1, 2).reshape(len(x), -1, self.COLUMNS) for one in maps], 1)
+
+
 class Flattened(nn.Module):
     """A linear layer that takes each place of each channel."""
 

@@ -105,6 +105,33 @@ def test_tells_nothing_of_the_machine_it_was_made_on(graph):
         assert trace not in text
 
 
+class Permuting(torch.nn.Module):
+    """The exporter calls its values ``conv2d``, ``permute``, ``cat``, and so on."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return torch.cat([x, x * 2]), x.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize('names', [
+    ('cat', 'permute'), ('permute', 'conv2d'), ('sub', 'output.0'), ('output.1', 'output.0')])
+def test_outputs_may_be_called_as_the_exporter_calls_values_inside(names, image):
+    torch.manual_seed(0)
+    module = Permuting().eval()
+    graph = export_graph(module, FED, names)
+    session = onnxruntime.InferenceSession(graph, providers=['CPUExecutionProvider'])
+    assert [output.name for output in session.get_outputs()] == list(names)
+    found = session.run(list(names), {'image': image})
+    with torch.no_grad():
+        expected = Deployed(module, FED)(torch.from_numpy(image))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
+
+
 def test_halved_weights_compute_the_same_as_whole_ones(graph, image):
     model = onnx.load_from_string(graph)
     halved = {item.name: item for item in model.graph.initializer

@@ -106,6 +106,25 @@ def test_positions_behind_a_flattening():
     assert taken.positions.tolist() == np.arange(24).reshape(6, 4).tolist()
 
 
+def test_outputs_reshaped_to_rows_are_not_listed_number_by_number(monkeypatch):
+    """As in torchvision's heads: a row of classes for each place, of all levels together."""
+    listed = []
+    find = torch_pruning.DependencyGraph.get_pruning_group
+
+    def watched(self, *given):
+        found = find(self, *given)
+        listed.extend(len(item.idxs) for item in found.items)
+        return found
+
+    monkeypatch.setattr(torch_pruning.DependencyGraph, 'get_pruning_group', watched)
+    groups = {group.name: group for group in small.graph_of(small.made(small.Rows)).groups}
+    assert max(listed) == small.Rows.ANCHORS * small.Rows.COLUMNS
+    assert {name: names(group.consumers) for name, group in groups.items() if not group.fixed} \
+        == {'fine': {'coarse', 'predict_fine'}, 'coarse': {'predict_coarse'}}
+    for name in ('predict_fine', 'predict_coarse'):
+        assert groups[name].fixed == f'{name} is an output of the network'
+
+
 def test_the_description_names_layers_and_reasons():
     lines = [group.describe() for group in small.graph_of(small.made(small.Residual)).groups]
     assert lines[0] == (

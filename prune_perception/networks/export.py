@@ -95,11 +95,12 @@ def export_graph(module: nn.Module, fed: InputSpec, output_names: Sequence[str])
     with _quiet_exporter():
         program = torch.onnx.export(
             Deployed(module, fed).eval(), (image,), dynamo=True, opset_version=OPSET,
-            input_names=[INPUT_NAME], output_names=list(output_names), external_data=False,
-            verbose=False)
+            input_names=[INPUT_NAME], external_data=False, verbose=False,
+            output_names=[f'output.{number}' for number in range(len(output_names))])
     assert program is not None  # it is None for the exporter that is not asked for here
     model = program.model_proto
     _strip(model)
+    _name_outputs(model.graph, output_names)
     _halve_weights(model.graph)
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model, full_check=True)
@@ -149,6 +150,28 @@ def _strip(model: 'onnx.ModelProto') -> None:
     for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         item.doc_string = ''
         del item.metadata_props[:]
+
+
+def _name_outputs(graph: 'onnx.GraphProto', names: Sequence[str]) -> None:
+    """
+    Name the outputs; a value inside that has such a name already gets another.
+
+    The exporter gives them names without looking, and an imported network's outputs often have
+    those that it chose itself when the network was exported first: ``permute``, ``cat_1``.
+    """
+    new = {output.name: name for output, name in zip(graph.output, names, strict=True)}
+    inside = {name for node in graph.node for name in node.output}.union(
+        tensor.name for tensor in graph.initializer).difference(new)
+    for name in inside.intersection(names):
+        other = f'{name}.inside'
+        while other in inside or other in names:
+            other += '_'
+        new[name] = other
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for value in (*graph.output, *graph.initializer):
+        value.name = new.get(value.name, value.name)
 
 
 def _halve_weights(graph: 'onnx.GraphProto') -> None:

@@ -118,6 +118,7 @@ class ChannelGraph:
                 # In a tuple: the tracer would take a bare batch apart and feed its images.
                 self._graph = torch_pruning.DependencyGraph().build_dependency(
                     module, example_inputs=(example,), verbose=False)
+                self._end_at_layers()
             self.groups = tuple(self._find_groups())
         except Exception as error:  # the tracer lets through whatever the network raises
             raise GroupError(
@@ -175,6 +176,25 @@ class ChannelGraph:
         if len(gone) != group.unit * len({channel % step for channel in gone}):
             raise GroupError(f'group {name}: its channels go {group.unit} at a time, every '
                              f'{step}th together')
+
+    def _end_at_layers(self) -> None:
+        """
+        Follow no channels past the last layers, to where nothing takes them but an output.
+
+        Heads are reshaped there into a row for each place of the picture, of which the tracer
+        would list each number: minutes for a network of many classes.
+        """
+        nodes = self._graph.module2node
+        pending = [node for module, node in nodes.items()
+                   if module in self._names or isinstance(module, nn.Parameter)]
+        before = set()
+        while pending:
+            node = pending.pop()
+            if node not in before:
+                before.add(node)
+                pending += node.inputs
+        for node in nodes.values():
+            node.dependencies = [tie for tie in node.dependencies if tie.target in before]
 
     def _pruning_group(self, layer: nn.Module, channels: list[int]) -> Any:
         pruner = self._graph.get_pruner_of_module(layer)
