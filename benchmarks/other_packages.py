@@ -8,7 +8,9 @@ Each network is built by its own package, with random weights, exported as its u
 and imported by ``prune-perception import``. The boxes and scores of one picture as this
 package's decoder reads them from the bundle are compared with those that the network's own
 package makes of its own network, anchor by anchor: the largest difference of a box's edge in
-pixels of the input, and of a score, over the 50 anchors of the highest scores.
+pixels of the input, and of a score, over the 50 anchors of the highest scores. So are those that
+the decoder reads from the file before it is imported: what is more in the bundle is because its
+weights are rounded to float16.
 
 A package that is not installed is left out and named. torchvision may be without its compiled
 operators, which are not used here.
@@ -36,21 +38,28 @@ from typing import Any
 import accuracy
 import numpy as np
 from numpy.typing import NDArray
+import onnxruntime
 import torch
 from torch import nn
 
-from prune_perception.bundle import read_bundle
+from prune_perception.bundle import Card, read_bundle
 from prune_perception.cli.main import main as prune_perception
 from prune_perception.networks.export import export_plain
 from prune_perception.runtime.decoders import decoder_of
-from prune_perception.runtime.decoders.anchors import ssd_sizes
+from prune_perception.runtime.decoders.anchors import retinanet_sizes, ssd_sizes
 from prune_perception.runtime.engines import create_engine, EngineOptions
 
 Array = NDArray[np.float32]
+Difference = tuple[float, float]
 TOP = 50
 LEAST = 1e-6
 SEED = 0
 SSD_SCALES, SSD_RATIOS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0), [[2, 3]] * 6
+SSD300_CELLS = [[38, 38], [19, 19], [10, 10], [5, 5], [3, 3], [1, 1]]
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# torchvision's FCOS and RetinaNet learn a column 0 that is no class.
+WITHOUT_FIRST = ['--decoder-setting', 'column_count=91', '--decoder-setting',
+                 f'columns={json.dumps(list(range(1, 91)))}']
 SSD_CELLS = [[20, 20], [10, 10], [5, 5], [3, 3], [2, 2], [1, 1]]
 
 
@@ -124,11 +133,16 @@ class Heads(nn.Module):
 
 def _torchvision(folder: Path, kind: str, names: Sequence[str], side: int, mean: Sequence[float],
                  std: Sequence[float], words: Sequence[str],
-                 read: Callable[[Any, list[torch.Tensor], torch.Tensor], tuple[Any, Any]]) -> Made:
+                 read: Callable[[Any, list[torch.Tensor], torch.Tensor], tuple[Any, Any]],
+                 loud: Callable[[Any], Sequence[nn.Conv2d]] = lambda _: ()) -> Made:
     image_list = importlib.import_module('torchvision.models.detection.image_list')
     model = getattr(importlib.import_module('torchvision.models.detection'), kind)(
         weights=None, weights_backbone=None)
     heads = Heads(_spread(model), names).eval()
+    with torch.no_grad():
+        # Scores of 1 everywhere, and boxes at the bound of the exponent, would show nothing.
+        for layer, output in zip(loud(model), heads(torch.randn(1, 3, side, side)), strict=False):
+            layer.weight /= output.std()
     (folder / 'torchvision.onnx').write_bytes(export_plain(heads, (side, side)))
     (folder / 'names.txt').write_text('\n'.join(
         f'class_{number}' for number in range(1, 91)))
@@ -148,20 +162,21 @@ def _torchvision(folder: Path, kind: str, names: Sequence[str], side: int, mean:
         ','.join(map(str, std)), *words], decode)
 
 
+def _read_ssd(model: Any, outputs: list[torch.Tensor], anchors: torch.Tensor
+              ) -> tuple[Any, Any]:
+    return (model.box_coder.decode_single(outputs[0][0], anchors),
+            outputs[1][0].softmax(-1)[:, 1:])
+
+
 def ssdlite(folder: Path) -> Made:
     """Build torchvision's SSDLite with MobileNetV3."""
     sizes = [[[round(side, 4) for side in box] for box in level]
              for level in ssd_sizes(SSD_SCALES, SSD_RATIOS, (320, 320))]
-
-    def read(model: Any, outputs: list[torch.Tensor], anchors: torch.Tensor) -> tuple[Any, Any]:
-        return (model.box_coder.decode_single(outputs[0][0], anchors),
-                outputs[1][0].softmax(-1)[:, 1:])
-
     return _torchvision(
         folder, 'ssdlite320_mobilenet_v3_large',
         ('bbox_regression', 'cls_logits'), 320, (127.5,) * 3, (127.5,) * 3,
         ['--decoder', 'ssd', '--decoder-setting', f'cells={json.dumps(SSD_CELLS)}',
-         '--decoder-setting', f'anchors={json.dumps(sizes)}'], read)
+         '--decoder-setting', f'anchors={json.dumps(sizes)}'], _read_ssd)
 
 
 def fcos(folder: Path) -> Made:
@@ -174,11 +189,39 @@ def fcos(folder: Path) -> Made:
 
     return _torchvision(
         folder, 'fcos_resnet50_fpn',
-        ('cls_logits', 'bbox_regression', 'bbox_ctrness'), 256, (123.675, 116.28, 103.53),
-        (58.395, 57.12, 57.375),
-        ['--decoder', 'fcos', '--decoder-setting', 'offset=0', '--decoder-setting',
-         'column_count=91', '--decoder-setting',
-         f'columns={json.dumps(list(range(1, 91)))}'], read)
+        ('cls_logits', 'bbox_regression', 'bbox_ctrness'), 256, *IMAGENET,
+        ['--decoder', 'fcos', '--decoder-setting', 'offset=0', *WITHOUT_FIRST], read)
+
+
+def ssd300(folder: Path) -> Made:
+    """Build torchvision's SSD with VGG16."""
+    sizes = ssd_sizes((0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
+                      [[2], [2, 3], [2, 3], [2, 3], [2], [2]], (300, 300))
+    return _torchvision(
+        folder, 'ssd300_vgg16', ('bbox_regression', 'cls_logits'), 300,
+        (122.99925, 116.9991, 103.9992), (1.0,) * 3,
+        ['--decoder', 'ssd', '--decoder-setting', f'cells={json.dumps(SSD300_CELLS)}',
+         '--decoder-setting', 'strides=[8,16,32,64,100,300]',
+         '--decoder-setting', f'anchors={json.dumps(sizes)}'], _read_ssd)
+
+
+def retinanet(folder: Path) -> Made:
+    """Build torchvision's RetinaNet."""
+    sizes = retinanet_sizes([[side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))]
+                             for side in (32, 64, 128, 256, 512)], (0.5, 1.0, 2.0))
+
+    def read(model: Any, outputs: list[torch.Tensor], anchors: torch.Tensor) -> tuple[Any, Any]:
+        return (model.box_coder.decode_single(outputs[0][0], anchors),
+                outputs[1][0].sigmoid()[:, 1:])
+
+    return _torchvision(
+        folder, 'retinanet_resnet50_fpn', ('bbox_regression', 'cls_logits'), 256, *IMAGENET,
+        ['--decoder', 'ssd', '--decoder-setting', 'scores=logits', '--decoder-setting',
+         'offset=0', '--decoder-setting', 'variances=[1,1,1,1]', '--decoder-setting',
+         'strides=[8,16,32,64,128]', '--decoder-setting', f'anchors={json.dumps(sizes)}',
+         *WITHOUT_FIRST], read,
+        lambda model: (model.head.regression_head.bbox_reg,
+                       model.head.classification_head.cls_logits))
 
 
 def yolox(folder: Path) -> Made:
@@ -205,21 +248,50 @@ NETWORKS: dict[str, tuple[str, Callable[[Path], Made]]] = {
     'yolov8n, decoded': ('ultralytics', ultralytics_decoded),
     'yolov8n, heads': ('ultralytics', ultralytics_heads),
     'ssdlite': ('torchvision', ssdlite), 'yolox_tiny': ('pixeltable-yolox', yolox),
-    'fcos': ('torchvision', fcos),
+    'ssd300': ('torchvision', ssd300), 'fcos': ('torchvision', fcos),
+    'retinanet': ('torchvision', retinanet),
     'yolo11n, decoded': ('ultralytics', lambda folder: ultralytics_decoded(folder, 'yolo11n'))}
 
 
-def compare(bundle_folder: Path, made: Made) -> tuple[float, float]:
-    """Return the largest differences of an edge in pixels, and of a score."""
-    card = read_bundle(bundle_folder).card
+def compare(bundle_folder: Path, made: Made) -> tuple[Difference, Difference | None]:
+    """
+    Return the largest differences of an edge in pixels, and of a score.
+
+    :return: of what the bundle computes, and of what the file does, before any weight is
+        rounded; None where the bundle ends before the file's outputs.
+    """
+    bundle = read_bundle(bundle_folder)
+    card = bundle.card
     picture = np.random.default_rng(SEED).integers(
         0, 256, (1, card.input.height, card.input.width, 3), np.uint8)
     rgb = torch.from_numpy(picture.transpose(0, 3, 1, 2).astype(np.float32).copy())
     boxes, scores = made.decode(rgb)
-    fed = picture if card.input.colour_order == 'rgb' else picture[..., ::-1]
-    engine = create_engine(read_bundle(bundle_folder), EngineOptions(threads=1))
-    outputs = engine.run(np.ascontiguousarray(fed))
-    own_boxes, own_scores, own_classes = decoder_of(card)(outputs, LEAST)
+    fed = np.ascontiguousarray(
+        picture if card.input.colour_order == 'rgb' else picture[..., ::-1])
+    engine = create_engine(bundle, EngineOptions(threads=1))
+    read = decoder_of(card)
+    whole = _outputs_of_file(made.words[0], card, fed)
+    return (_difference(read(engine.run(fed), LEAST), boxes, scores),
+            None if whole is None else _difference(read(whole, LEAST), boxes, scores))
+
+
+def _outputs_of_file(path: str, card: Card, image: NDArray[np.uint8]) -> list[Array] | None:
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    names = [output.name for output in card.outputs]
+    if not set(names) <= {output.name for output in session.get_outputs()}:
+        return None
+    mean, std = (np.array(values, np.float32) for values in (card.input.mean, card.input.std))
+    pixels = ((image.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+    outputs: list[Array] = session.run(
+        names, {session.get_inputs()[0].name: np.ascontiguousarray(pixels)})
+    return outputs
+
+
+def _difference(own: tuple[Array, Array, NDArray[np.int64]], boxes: Array, scores: Array
+                ) -> Difference:
+    own_boxes, own_scores, own_classes = own
+    # Fresh weights make boxes without area, which the decoder leaves out.
+    scores = np.where(np.all(boxes[:, 2:] > boxes[:, :2], axis=1, keepdims=True), scores, 0)
     best = np.argsort(-scores.reshape(-1), kind='stable')[:TOP]
     anchors, classes = np.divmod(best, scores.shape[1])
     edges, confidences = [], []
@@ -245,15 +317,21 @@ def _run(name: str) -> dict[str, Any]:
                 status = prune_perception(['import', *made.words, '-o', str(folder / 'bundle')])
             if status:
                 return {'name': name, 'reason': 'could not be imported'}
-            edge, score = compare(folder / 'bundle', made)
+            found, whole = compare(folder / 'bundle', made)
         except ImportError as error:
             return {'name': name, 'reason': f'{package} is not installed: {error}'}
         finally:
             os.chdir(here)
     lines = [line for line in printed.getvalue().splitlines() if line[:1].isdigit()]
     return {'name': name, 'package': f'{package} {importlib.metadata.version(package)}',
-            'pixels': edge, 'score': score, 'groups': lines[0] if lines else '',
+            'pixels': found[0], 'score': found[1],
+            'float32_pixels': whole and whole[0], 'float32_score': whole and whole[1],
+            'groups': lines[0] if lines else '',
             'output': printed.getvalue()}
+
+
+def _figure(value: float | None) -> str:
+    return f'{"-":>9}' if value is None else f'{value:9.1e}'
 
 
 def main() -> int:
@@ -263,12 +341,15 @@ def main() -> int:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
     arguments = parser.parse_args()
     rows = []
-    print(f'{"network":18} {"package":26} {"edge, pixels":>12} {"score":>9}  channels')
+    print(f'{"":45} {"bundle":>18}   {"file":>17}')
+    print(f'{"network":18} {"package":26} {"pixels":>9} {"score":>9}  {"pixels":>9} '
+          f'{"score":>9}  channels')
     for name in arguments.only:
         row = _run(name)
         rows.append(row)
         print(f'{name:18} {row["reason"]}' if 'reason' in row else
-              f'{name:18} {row["package"]:26} {row["pixels"]:12.1e} {row["score"]:9.1e}  '
+              f'{name:18} {row["package"]:26} {row["pixels"]:9.1e} {row["score"]:9.1e}  '
+              f'{_figure(row["float32_pixels"])} {_figure(row["float32_score"])}  '
               f'{row["groups"]}', flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(
