@@ -270,6 +270,21 @@ def test_the_graph_can_be_cut_before_what_is_not_wanted(tmp_path: Path) -> None:
         imported(path, tmp_path / 'other', replace(WANTED, outputs=('nothing',)))
 
 
+def test_an_output_may_be_called_as_a_bundles_input(tmp_path: Path) -> None:
+    model = onnx.load_from_string(foreign.exported(foreign.made(foreign.ResidualPyramid)))
+    called = {model.graph.input[0].name: 'fed', 'fine': 'image'}
+    for node in model.graph.node:
+        node.input[:] = [called.get(name, name) for name in node.input]
+        node.output[:] = [called.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = called.get(value.name, value.name)
+    onnx.save(model, tmp_path / 'called.onnx')
+    bundle = imported(tmp_path / 'called.onnx', tmp_path / 'out').bundle
+    assert [output.name for output in bundle.card.outputs] == ['image.output', 'coarse']
+    found = create_engine(bundle, EngineOptions(threads=1)).run(picture())
+    close(found, outputs(load_network(bundle), normalised(picture())), 1e-3)
+
+
 def test_half_precision_files(tmp_path: Path) -> None:
     """Weights and arithmetic in float16 become float32."""
     model = onnx.load_from_string(foreign.exported(foreign.made(foreign.ResidualPyramid)))

@@ -26,7 +26,7 @@ from prune_perception.bundle import (
     Provenance,
     write_bundle,
 )
-from prune_perception.networks.export import bundle_files
+from prune_perception.networks.export import bundle_files, INPUT_NAME
 from prune_perception.networks.imported.graph import Array, Graph, Node
 from prune_perception.networks.imported.network import OnnxNetwork, trace
 from prune_perception.networks.imported.onnx_file import (
@@ -128,7 +128,8 @@ class _Job:
         original = write_onnx(graph)
         try:
             shapes = _output_shapes(graph)
-            names = list(graph.outputs)
+            # A bundle's input has its name already.
+            names = [f'{name}.output' if name == INPUT_NAME else name for name in graph.outputs]
             module = rebuild(graph)
         except BundleError as error:
             raise BundleError(f'{file.path}: {error}{_advice(error, graph)}') from error
