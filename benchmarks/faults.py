@@ -466,6 +466,9 @@ def main() -> int:
     """Provoke all, print a table, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n\n')[0])
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('--only', nargs='+', metavar='PART', choices=(
+        'engine', 'images', 'jpegs', 'clocks', 'signals', 'bundles', 'disks', 'cycles'),
+        help='engine, images, jpegs, clocks, signals, bundles, disks, cycles')
     parser.add_argument('--cycles', type=int, default=250, help='(%(default)s)')
     arguments = parser.parse_args()
     os.environ.update(dds_environment())
@@ -480,14 +483,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            engine_faults(robot, rows, folder)
-            bad_images(robot, rows)
-            bad_jpegs(robot, rows)
-            clocks(robot, rows)
-            signals(robot, rows, folder)
-            bundles(robot, rows, folder)
-            disks(robot, rows, folder)
-            cycles(robot, rows, arguments.cycles)
+            parts: dict[str, Callable[[], None]] = {
+                'engine': lambda: engine_faults(robot, rows, folder),
+                'images': lambda: bad_images(robot, rows),
+                'jpegs': lambda: bad_jpegs(robot, rows),
+                'clocks': lambda: clocks(robot, rows),
+                'signals': lambda: signals(robot, rows, folder),
+                'bundles': lambda: bundles(robot, rows, folder),
+                'disks': lambda: disks(robot, rows, folder),
+                'cycles': lambda: cycles(robot, rows, arguments.cycles)}
+            for part in arguments.only or parts:
+                parts[part]()
         finally:
             robot.close()
     if arguments.json:

@@ -149,7 +149,7 @@ def test_no_layer_gets_worse(kind, run_by_run):
         handle.remove()
         return inputs, outputs
 
-    def look(_):
+    def look(*_):
         name = order[len(gains)]
         inputs, _ = through(pruned, name)
         _, targets = through(dense, name)
@@ -275,10 +275,10 @@ def test_one_run_of_all_images_is_what_restoration_does_layer_by_layer(kind, run
     handle = at_once.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
     ridges = restore(at_once, fit, select, kept)
     handle.remove()
-    # Two images to see whether it tells them apart; then all of them, and again for each layer
-    # that they pass several times.
+    # Two images to see whether it tells them apart, one for the size of its maps; then all of
+    # them, and again for each layer that they pass several times.
     shared = sum(layer.calls > 1 for layer in fit.layers.values())
-    assert runs == [2, 1, 1] + (1 + shared) * [15]
+    assert runs == [2, 1, 1, 1] + (1 + shared) * [15]
     assert run_by_run(in_turn, fit, select, kept) == ridges
     largest = max(float(one.abs().max()) for one in small.outputs_of(dense, others[0]))
     assert worst(at_once, before, others) > 1e-2 * largest
@@ -338,14 +338,16 @@ def test_it_is_the_reconstruction_of_each_input_from_the_kept_channels_one_after
 
 def test_of_more_images_than_memory_allows_some_are_taken_evenly_spread(monkeypatch):
     dense, images = small.made(small.Residual), small.images(24, 1)
-    monkeypatch.setattr(restoration, '_MOST_PIXELS', 9 * images[0][0, 0].numel())
     fit = observe(dense, images[:20], small.Halves())
     select = observe(dense, images[20:], small.Halves())
-    batches = []
+    batches, told = [], set()
     pruned, kept = pruned_of(dense, half(dense))
+    # The last layer takes four channels and makes five, of float32.
+    monkeypatch.setattr(restoration, '_MOST_BYTES', 9 * 4 * 9 * images[0][0, 0].numel())
     handle = pruned.register_forward_pre_hook(lambda _, given: batches.append(given[0]))
-    restore(pruned, fit, select, kept)
+    restore(pruned, fit, select, kept, progress=lambda _, words: told.add(words))
     handle.remove()
+    assert told == {'10 images'}
     # 9 of 24: three eighths of each.
     wanted = [images[number] for number in (0, 2, 5, 8, 10, 13, 16, 19, 20, 23)]
     assert torch.equal(batches[-1], torch.cat(wanted))

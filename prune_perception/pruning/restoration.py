@@ -35,10 +35,10 @@ from prune_perception.pruning.observe import inputs_at, mixing_layers, Observati
 RIDGES = (1e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_RIDGE = 1e-3
 
-_MOST_PIXELS = 64 * 416 * 416  # of all images together: their maps then take some 2 GB
+_MOST_BYTES = 3 << 28  # of what one layer takes and makes for all images that are run at once
 _FEWEST_IMAGES = 8
 
-Progress = Callable[[float], None]
+Progress = Callable[[float, str], None]
 
 
 class _Enough(Exception):
@@ -68,24 +68,25 @@ def restore(
     Fit the layers of a pruned network in place.
 
     :param pruned: with the dense network's weights, without the channels that go.
-    :param fit: what the dense network did on the images to fit to. Of more images than memory
-        allows, some are taken, evenly spread.
+    :param fit: what the dense network did on the images to fit to. Where memory does not allow
+        to run all of them at once, some are taken, evenly spread.
     :param select: the same on images kept aside, by which each layer's ridge is chosen of
         :data:`RIDGES`; None for one ridge.
     :param kept: see :func:`kept_outputs`.
     :param ridge: of all layers, where ``select`` is None.
-    :param progress: called with the share that is done.
+    :param progress: called with the share that is done, and how many images there are.
     :return: the ridge of each layer.
     """
     samples = _samples(fit, select)
     fitters = [
-        _Fitter(name, layer, samples, kept.get(name), RIDGES if select else (ridge,))
+        _Fitter(name, layer, fit, kept.get(name), RIDGES if select else (ridge,))
         for name, layer in mixing_layers(pruned).items() if name in fit.layers]
     fitters.sort(key=lambda fitter: fit.layers[fitter.name].order)
     pruned.eval()
     with torch.no_grad():
         if _batches(pruned, samples, fitters):
-            _fit_at_once(pruned, samples, fitters, progress)
+            most = max(_FEWEST_IMAGES, _MOST_BYTES // _largest(pruned, samples[0].image))
+            _fit_at_once(pruned, _samples(fit, select, most), fitters, progress)
         else:
             _fit_in_turn(pruned, samples, fitters, progress)
     return {fitter.name: fitter.ridge for fitter in fitters}
@@ -109,16 +110,16 @@ class _Sample:
         return self.seen.images[self.number]
 
 
-def _samples(fit: Observation, select: Observation | None) -> list[_Sample]:
-    """Return the images of both, or as many as memory allows, evenly spread."""
+def _samples(fit: Observation, select: Observation | None, most: int | None = None
+             ) -> list[_Sample]:
+    """Return the images of both, or some of them, evenly spread."""
     parts = [(fit, False)] if select is None else [(fit, False), (select, True)]
-    pixels = max(image[0, 0].numel() for seen, _ in parts for image in seen.images)
-    share = max(_FEWEST_IMAGES, _MOST_PIXELS // pixels) / sum(
-        len(seen.images) for seen, _ in parts)
+    number = sum(len(seen.images) for seen, _ in parts)
+    share = min(1.0, (most or number) / number)
     return [
-        _Sample(seen, number, aside) for seen, aside in parts
-        for number in np.linspace(0, len(seen.images) - 1, max(
-            1, round(min(1.0, share) * len(seen.images)))).astype(int).tolist()]
+        _Sample(seen, place, aside) for seen, aside in parts
+        for place in np.linspace(0, len(seen.images) - 1, max(
+            1, round(share * len(seen.images)))).astype(int).tolist()]
 
 
 @dataclass(eq=False)
@@ -148,14 +149,15 @@ class _Fitter:
     """
     Fits one layer, from what it is given for each sample.
 
+    :param fit: what the dense network did.
     :param ridges: to choose of by the samples kept aside; where there are none, the first.
     """
 
-    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, samples: Sequence[_Sample],
+    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, fit: Observation,
                  kept: torch.Tensor | None, ridges: Sequence[float]) -> None:
         self.name, self.layer, self.ridge = name, layer, ridges[0]
-        self.calls = samples[0].seen.layers[name].calls
-        self._samples, self._kept, self._ridges = samples, kept, ridges
+        self.calls = fit.layers[name].calls
+        self._kept, self._ridges = kept, ridges
         self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         # Of another run the layer is not to remember what it was fitted to in the last.
         self._weight = layer.weight.detach().flatten(1).double().T.clone()  # (inputs, outputs)
@@ -180,9 +182,9 @@ class _Fitter:
             inputs_at(self.layer, given, statistics.places[which]),
             y if self._kept is None else y[:, self._kept])
 
-    def add_batch(self, given: torch.Tensor) -> bool:
+    def add_batch(self, given: torch.Tensor, samples: Sequence[_Sample]) -> bool:
         """Add what the layer is given for all samples; return whether this was its last call."""
-        for number, sample in enumerate(self._samples):
+        for number, sample in enumerate(samples):
             self.add(self._call, given[number:number + 1], sample)
         self._call += 1
         return self._call == self.calls
@@ -238,6 +240,24 @@ def _batches(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequence[_F
         return False
 
 
+def _largest(pruned: nn.Module, image: torch.Tensor) -> int:
+    """Return the most bytes that a layer takes and makes together, for one image."""
+    sizes = [image.nbytes]
+
+    def look(_: nn.Module, given: tuple[object, ...], made: object) -> None:
+        sizes.append(sum(value.nbytes for value in (*given, made)
+                         if isinstance(value, torch.Tensor)))
+
+    handles = [module.register_forward_hook(look) for module in pruned.modules()
+               if not any(module.children())]
+    try:
+        pruned(image.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(sizes)
+
+
 def _inputs(pruned: nn.Module, fitters: Sequence[_Fitter], images: torch.Tensor
             ) -> list[list[torch.Tensor]]:
     """Return what each layer is given, at each of its calls."""
@@ -268,11 +288,11 @@ def _fit_at_once(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequenc
     def hook(fitter: _Fitter) -> Callable[..., None]:
         def call(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
             nonlocal done
-            if fitter.add_batch(given[0]):
+            if fitter.add_batch(given[0], samples):
                 fitter.solve()
                 done += 1
                 if progress:
-                    progress(done / (runs * len(fitters)))
+                    progress(done / (runs * len(fitters)), f'{len(samples)} images')
         return call
 
     handles = [fitter.layer.register_forward_pre_hook(hook(fitter)) for fitter in fitters]
@@ -293,7 +313,7 @@ def _fit_in_turn(pruned: nn.Module, samples: Sequence[_Sample], fitters: Sequenc
                 fitter.add(call, given, sample)
         fitter.solve()
         if progress:
-            progress((number + 1) / len(fitters))
+            progress((number + 1) / len(fitters), f'{len(samples)} images')
 
 
 def _inputs_of(pruned: nn.Module, fitter: _Fitter, image: torch.Tensor
