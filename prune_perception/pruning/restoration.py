@@ -35,7 +35,7 @@ from prune_perception.pruning.observe import inputs_at, mixing_layers, Observati
 RIDGES = (1e-3, 1e-2, 3e-2, 1e-1)
 DEFAULT_RIDGE = 1e-3
 
-_MOST_BYTES = 3 << 28  # of what one layer takes and makes for all images that are run at once
+_MOST_BYTES = 1 << 29  # of what one layer takes and makes for all images that are run at once
 _FEWEST_IMAGES = 8
 
 Progress = Callable[[float, str], None]
