@@ -6,6 +6,7 @@
 import base64
 from collections.abc import Sequence
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ pytest.importorskip('onnx')
 from torch.nn import functional  # noqa: E402
 
 from prune_perception.bundle import BundleError  # noqa: E402
+from prune_perception.networks import tfjs  # noqa: E402
 from prune_perception.networks.imported.rebuild import rebuild  # noqa: E402
 from prune_perception.networks.imported.tensorflow_js import read_graph_model  # noqa: E402
 
@@ -173,6 +175,65 @@ def test_weights_elsewhere_are_not_read(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, NODES, WEIGHTS, [name])
     with pytest.raises(BundleError, match='outside the folder of the model'):
         read_graph_model(path)
+
+
+@pytest.mark.parametrize(('target', 'reason'), [
+    ('elsewhere/model.bin', "weights lie in 'link.bin', outside the folder of the model"),
+    ('/dev/zero', 'outside the folder of the model'), ('link.bin', 'link.bin'),
+    ('folder/pipe', 'link.bin: not a file, though model.json names it'),
+    ('folder', 'link.bin: not a file, though model.json names it')])
+def test_links_to_what_is_no_weight_are_not_followed(
+        target: str, reason: str, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / 'folder', tmp_path / 'elsewhere'
+    folder.mkdir()
+    elsewhere.mkdir()
+    path = write(folder, NODES, WEIGHTS, ['link.bin'])
+    (folder / 'model.bin').rename(elsewhere / 'model.bin')  # as many bytes as are declared
+    os.mkfifo(folder / 'pipe')  # nobody writes to it: opened, it would wait for ever
+    (folder / 'link.bin').symlink_to(target if target == 'link.bin' else tmp_path / target)
+    with pytest.raises(BundleError, match=reason) as caught:
+        read_graph_model(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
+    path = write(tmp_path, NODES, WEIGHTS, ['link.bin'])
+    (tmp_path / 'link.bin').symlink_to('model.bin')
+    assert read_graph_model(path).inputs[0].sizes == (1, 3, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(('paths', 'more', 'reason'), [
+    (['model.bin'], 1, 'they do not belong together'),
+    (['model.bin'], 1 << 40, 'they do not belong together'),
+    (['model.bin'] * 1000, 0, 'they do not belong together'),
+    (['model.bin'], -1, 'ends within size, after')])
+def test_files_of_another_size_are_not_read(
+        paths: list[str], more: int, reason: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, NODES, WEIGHTS, paths)
+    os.truncate(tmp_path / 'model.bin', (tmp_path / 'model.bin').stat().st_size + more)
+    monkeypatch.setattr(tfjs, '_start', lambda *_: pytest.fail('was read'))
+    with pytest.raises(BundleError, match=reason):
+        read_graph_model(path)
+
+
+@pytest.mark.parametrize(('shape', 'reason'), [
+    ([-1], r'weight kernel has a side that is no number of elements: \[-1\]'),
+    ([3, 3, 3, 4.0], r'no number of elements: \[3, 3, 3, 4.0\]'),
+    ([1 << 31], 'declares weights of [0-9]+ bytes; at most 2147483648 are read')])
+def test_shapes_that_are_none(shape: list[float], reason: str, tmp_path: Path) -> None:
+    path = write(tmp_path, NODES, WEIGHTS)
+    content = json.loads(path.read_text())
+    content['weightsManifest'][0]['weights'][0]['shape'] = shape
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=reason):
+        read_graph_model(path)
+
+
+def test_a_graph_that_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / 'model.json').symlink_to('/dev/zero')
+    with pytest.raises(BundleError, match='model.json: not a file'):
+        read_graph_model(tmp_path / 'model.json')
 
 
 @pytest.mark.parametrize('content', ['', '5', '{}', '[' * 100_000, '{"modelTopology": 5}'])

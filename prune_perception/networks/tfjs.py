@@ -14,13 +14,17 @@ import json
 import math
 from pathlib import Path
 import re
+import stat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_perception.networks.beside import file_beside
+
 _TYPES = {'float32': '<f4', 'float16': '<f2', 'int32': '<i4', 'bool': '?', 'uint8': 'u1',
           'uint16': '<u2'}
+_MOST_BYTES = 2 << 30  # of all weights, as of an ONNX file
 
 
 class GraphModelError(ValueError):
@@ -97,37 +101,90 @@ def read_weights(model: Path, manifest: list[dict[str, Any]]) -> dict[str, NDArr
     """
     Return the weights that a manifest lists, by their names.
 
+    A file is opened if it lies in the folder of the model, is an ordinary one, and has as many
+    bytes as the manifest says.
+
     :param model: the JSON file, in whose folder the files of the manifest lie.
     :raises GraphModelError: the file, and what is wrong with it.
     """
     weights = {}
-    for group in manifest:
-        try:
-            data = b''.join((model.parent / name).read_bytes() for name in group['paths'])
-        except OSError as error:
-            raise GraphModelError(
-                f'{error.filename}: {(error.strerror or str(error)).lower()}, though '
-                f'{model.name} names it') from error
-        files = ', '.join(group['paths'])
+    declared = [_declared(model, group['weights']) for group in manifest]
+    wanted = sum(one.size for group in declared for one in group)
+    if wanted > _MOST_BYTES:
+        raise GraphModelError(f'{model}: declares weights of {wanted} bytes; at most '
+                              f'{_MOST_BYTES} are read')
+    for group, entries in zip(manifest, declared, strict=True):
+        data = _bytes(model, group['paths'], entries)
         offset = 0
-        for entry in group['weights']:
-            # Weights quantised to float16 need no scale; the other kinds do.
-            stored = entry.get('quantization', entry)['dtype']
-            if stored not in _TYPES or 'scale' in entry.get('quantization', {}):
-                raise GraphModelError(
-                    f'{model}: weight {entry["name"]} is stored as {stored} with a scale or of '
-                    'an unknown kind; float16, float32 and integers are read')
-            dtype = np.dtype(_TYPES[stored])
-            count = math.prod(entry['shape'])
-            if offset + count * dtype.itemsize > len(data):
-                raise GraphModelError(
-                    f'{model.parent / files}: ends within {entry["name"]}, after {len(data)} '
-                    'bytes; it is incomplete')
-            weights[entry['name']] = np.frombuffer(
-                data, dtype, count, offset).reshape(entry['shape'])
-            offset += count * dtype.itemsize
-        if offset != len(data):
-            raise GraphModelError(
-                f'{model.parent / files}: has {len(data)} bytes, {model.name} accounts for '
-                f'{offset}; they do not belong together')
+        for entry in entries:
+            weights[entry.name] = np.frombuffer(
+                data, entry.dtype, math.prod(entry.shape), offset).reshape(entry.shape)
+            offset += entry.size
     return weights
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A weight as the manifest declares it."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _declared(model: Path, entries: list[dict[str, Any]]) -> list[_Entry]:
+    found = []
+    for entry in entries:
+        # Weights quantised to float16 need no scale; the other kinds do.
+        stored = entry.get('quantization', entry)['dtype']
+        if stored not in _TYPES or 'scale' in entry.get('quantization', {}):
+            raise GraphModelError(
+                f'{model}: weight {entry["name"]} is stored as {stored} with a scale or of '
+                'an unknown kind; float16, float32 and integers are read')
+        shape = tuple(entry['shape'])
+        if not all(type(side) is int and side >= 0 for side in shape):
+            raise GraphModelError(
+                f'{model}: weight {entry["name"]} has a side that is no number of elements: '
+                f'{list(shape)}')
+        found.append(_Entry(entry['name'], np.dtype(_TYPES[stored]), shape))
+    return found
+
+
+def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
+    """Return what the files of a group hold together, which is what its weights take."""
+    try:
+        files = [file_beside(model, name) for name in names]
+    except ValueError as error:
+        raise GraphModelError(f'{model}: weights lie in {error}') from error
+    shown = model.parent / ', '.join(names)
+    try:
+        for file, name in zip(files, names, strict=True):
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise GraphModelError(
+                    f'{model.parent / name}: not a file, though {model.name} names it')
+        sizes = [file.stat().st_size for file in files]
+        given, end = sum(sizes), 0
+        for entry in entries:
+            end += entry.size
+            if end > given:
+                raise GraphModelError(
+                    f'{shown}: ends within {entry.name}, after {given} bytes; it is incomplete')
+        if end != given:
+            raise GraphModelError(f'{shown}: has {given} bytes, {model.name} accounts for {end}; '
+                                  'they do not belong together')
+        return b''.join(_start(file, size) for file, size in zip(files, sizes, strict=True))
+    except OSError as error:
+        raise GraphModelError(
+            f'{error.filename}: {(error.strerror or str(error)).lower()}, though '
+            f'{model.name} names it') from error
+
+
+def _start(file: Path, size: int) -> bytes:
+    """Return so many bytes, however long the file has become."""
+    with file.open('rb') as opened:
+        return opened.read(size)
