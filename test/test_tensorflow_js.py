@@ -45,7 +45,8 @@ def node(name: str, op: str, inputs: Sequence[str] = (), **attributes: Any) -> d
 
 
 def write(folder: Path, nodes: Sequence[dict[str, Any]], weights: dict[str, NDArray[Any]],
-          paths: Sequence[str] = ('model.bin',)) -> Path:
+          paths: Sequence[str] = ('model.bin',), height: int = HEIGHT, width: int = WIDTH
+          ) -> Path:
     """Write a model; nodes for its constants are added."""
     entries, data = [], b''
     for name, value in weights.items():
@@ -57,7 +58,7 @@ def write(folder: Path, nodes: Sequence[dict[str, Any]], weights: dict[str, NDAr
         entries.append(entry)
         data += value.tobytes()
     (folder / 'model.bin').write_bytes(data)
-    shape = {'shape': {'dim': [{'size': str(side)} for side in (1, HEIGHT, WIDTH, 3)]}}
+    shape = {'shape': {'dim': [{'size': str(side)} for side in (1, height, width, 3)]}}
     path = folder / 'model.json'
     path.write_text(json.dumps({
         'modelTopology': {'node': [
@@ -161,13 +162,57 @@ def test_another_part_of_the_shape_is_no_such_multiple(
     ([node('a', 'Relu', ['nothing'])], 'not a TensorFlow.js graph model: KeyError'),
     ([node('a', 'Conv2D', ['image', 'image'], strides=listed(1, 1, 1, 1))],
      "'image' is computed; it must be a constant"),
+    ([node('a', 'Add', ['image', 'five axes'])], "constant 'five axes' has 5 axes"),
     ([node('a', 'Mean', ['image', 'axes'])], "node 'a' takes axes away")])
 def test_graphs_that_are_refused(nodes: list[dict[str, Any]], reason: str, tmp_path: Path
                                  ) -> None:
-    path = write(tmp_path, nodes, WEIGHTS)
+    path = write(tmp_path, nodes, {**WEIGHTS, 'five axes': np.ones((1,) * 5, np.float32)})
     with pytest.raises(BundleError, match=reason) as caught:
         read_graph_model(path)
     assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('shape', [
+    (4,), (1, 4), (1, 1, 4), (1, 1, 1, 4), (3, 4), (WIDTH, 1), (HEIGHT, 1, 1), (1, WIDTH, 4), (1,),
+    (1, 1)])
+def test_a_constant_is_broadcast_as_tensorflow_does(
+        shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Maps are as high and wide as they have channels: no shape but the right one tells."""
+    sides = [4 if side in (HEIGHT, WIDTH, 3) else side for side in shape]
+    constant = RANDOM.normal(size=sides).astype(np.float32)
+    nodes = [
+        node('conv', 'Conv2D', ['image', 'kernel'], strides=listed(1, 2, 2, 1),
+             padding=text('SAME')),
+        node('result', 'Mul', ['conv', 'constant'])]
+    file = read_graph_model(write(tmp_path, nodes, {'kernel': KERNEL, 'constant': constant}))
+    file.graph.image_shape = (1, 3, 8, 8)
+    image = torch.from_numpy(RANDOM.normal(size=(1, 3, 8, 8)).astype(np.float32))
+    found, = rebuild(file.graph)(image)
+    conv = functional.conv2d(
+        functional.pad(image, (0, 1, 0, 1)),
+        torch.from_numpy(KERNEL.astype(np.float32).transpose(3, 2, 0, 1).copy()), stride=2)
+    expected = conv.permute(0, 2, 3, 1) * torch.from_numpy(constant)
+    torch.testing.assert_close(found.permute(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize(('op', 'weight'), [
+    ('Conv2D', 'kernel'), ('BiasAdd', 'bias'), ('MaxPool', None)])
+def test_channels_first_are_refused_by_name(op: str, weight: str | None, tmp_path: Path) -> None:
+    sources = ['image'] + ([weight] if weight else [])
+    nodes = [node('first', op, sources, strides=listed(1, 1, 1, 1), ksize=listed(1, 1, 2, 2),
+                  data_format=text('NCHW'))]
+    with pytest.raises(BundleError, match="node 'first' works on NCHW"):
+        read_graph_model(write(tmp_path, nodes, WEIGHTS))
+
+
+def test_a_convolution_in_groups_is_refused(tmp_path: Path) -> None:
+    """TensorFlow knows them by a kernel with fewer inputs; TensorFlow.js has none."""
+    nodes = [node('conv', 'Conv2D', ['image', 'kernel'], strides=listed(1, 1, 1, 1)),
+             node('grouped', 'Conv2D', ['conv', 'halves'], strides=listed(1, 1, 1, 1))]
+    file = read_graph_model(write(tmp_path, nodes, {'kernel': KERNEL, 'halves': KERNEL[:, :, :2]}))
+    file.graph.image_shape = (1, 3, HEIGHT, WIDTH)
+    with pytest.raises(BundleError, match="'grouped'"):
+        rebuild(file.graph)
 
 
 @pytest.mark.parametrize('name', ['../model.bin', '/etc/hostname'])
@@ -251,3 +296,56 @@ def test_an_operator_that_is_unknown_is_named(tmp_path: Path) -> None:
     file.graph.image_shape = (1, 3, HEIGHT, WIDTH)
     with pytest.raises(BundleError, match='cannot be converted: tensorflow.TopKV2'):
         rebuild(file.graph)
+
+
+def test_a_detector_is_imported_end_to_end(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    """Against TensorFlow's own arithmetic, on maps as wide as they have channels."""
+    pytest.importorskip('torch_pruning')
+    pytest.importorskip('onnxruntime')
+    from prune_perception.bundle import read_bundle
+    from prune_perception.cli import import_network
+    from prune_perception.cli.main import main
+    from prune_perception.runtime.engines import create_engine, EngineOptions
+    monkeypatch.setattr(import_network, '_pictures', lambda _: [])
+    random = np.random.default_rng(1)
+
+    def numbers(*shape: int) -> NDArray[np.float32]:
+        return random.normal(size=shape).astype(np.float32)
+
+    weights: dict[str, NDArray[Any]] = {
+        'patches': numbers(8, 8, 3, 8).astype(np.float16), 'factors': numbers(1, 1, 8),
+        'each': numbers(3, 3, 8, 1), 'added': numbers(8), 'last': numbers(1, 1, 8, 6),
+        'bias': numbers(6)}
+    nodes = [
+        node('stem', 'Conv2D', ['image', 'patches'], strides=listed(1, 8, 8, 1),
+             padding=text('SAME')),
+        node('scaled', 'Mul', ['stem', 'factors']),
+        node('around', 'DepthwiseConv2dNative', ['scaled', 'each'], strides=listed(1, 1, 1, 1),
+             padding=text('SAME')),
+        node('moved', 'AddV2', ['around', 'added']), node('active', 'Relu', ['moved']),
+        node('result', '_FusedConv2D', ['active', 'last', 'bias'], strides=listed(1, 1, 1, 1),
+             padding=text('VALID'), fused_ops={'list': {'s': [text('BiasAdd')['s']]}})]
+    source = write(tmp_path, nodes, weights, height=64, width=64)
+    (tmp_path / 'names.txt').write_text('person\ndog')
+    assert main([
+        'import', str(source), '--classes', str(tmp_path / 'names.txt'), '--resize', 'stretch',
+        '--colour', 'rgb', '--mean', '0', '--std', '255', '--decoder', 'fcos',
+        '--decoder-setting', 'strides=[8]', '--decoder-setting', 'centerness=none',
+        '-o', str(tmp_path / 'bundle')]) == 0
+    assert 'ONNX Runtime on the graph as it was read by' in capsys.readouterr().out
+
+    image = random.integers(0, 256, (1, 64, 64, 3), np.uint8)
+    found, = create_engine(
+        read_bundle(tmp_path / 'bundle'), EngineOptions('onnxruntime')).run(image)
+
+    # Patches that do not overlap, and the window of 3 x 3, by sums over NumPy's axes alone.
+    pixels = (image[0] / 255).reshape(8, 8, 8, 8, 3)  # row, within it, column, within it, colour
+    stem = np.einsum('yixjc,ijco->yxo', pixels, weights['patches'].astype(np.float32))
+    padded = np.pad(stem * weights['factors'], ((1, 1), (1, 1), (0, 0)))
+    around = sum(padded[row:row + 8, column:column + 8] * weights['each'][row, column, :, 0]
+                 for row in range(3) for column in range(3))
+    expected = np.maximum(around + weights['added'], 0) @ weights['last'][0, 0] + weights['bias']
+    # The bundle's weights are float16.
+    assert np.abs(found[0].transpose(1, 2, 0) - expected).max() <= 5e-3 * np.abs(expected).max()

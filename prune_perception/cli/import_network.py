@@ -98,7 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
                 shlex.join(['prune-perception', *sys.argv[1:]]), arguments.checkpoint,
                 _pictures(arguments.data), arguments.allow_code, arguments.overwrite),
         lambda stage: print(f'  {stage}', file=sys.stderr))
-    _print(imported)
+    # ONNX Runtime runs no TensorFlow.js, so that such a file is compared behind its reading.
+    _print(imported, 'the graph as it was read' if arguments.source.endswith('.json') else
+           'the file')
     return 0
 
 
@@ -108,13 +110,13 @@ def _pictures(data: Path | None) -> list[Any]:
         return [frame.image() for frame in itertools.islice(recording, _PICTURES)]
 
 
-def _print(imported: 'Imported') -> None:
+def _print(imported: 'Imported', compared: str) -> None:
     bundle, (noises, pictures) = imported.bundle, imported.compared
     fed = bundle.card.input
     print(f'{bundle.folder}: {bundle.card.name}, {len(bundle.card.class_names)} classes, '
           f'{fed.width} x {fed.height}, {imported.layers} layers with '
           f'{imported.parameters / 1e6:.2f} M weights, digest {bundle.digest}')
-    print(f'outputs differ from ONNX Runtime on the file by {imported.difference:.1e} of the '
+    print(f'outputs differ from ONNX Runtime on {compared} by {imported.difference:.1e} of the '
           f'largest ({noises} images of noise, {pictures} pictures); {imported.rounding:.1e} '
           'once weights are float16')
     print(f'{imported.groups} groups of channels can be pruned; {len(imported.fixed)} stay:')

@@ -111,6 +111,9 @@ class _Reader:
 
     def _read_node(self, name: str, node: Any) -> None:
         op, attributes = node['op'], _attributes(node.get('attr', {}))
+        if attributes.get('data_format', 'NHWC') != 'NHWC':
+            raise BundleError(f'{self._path}: node {name!r} works on {attributes["data_format"]}; '
+                              'maps have their channels last in TensorFlow.js, NHWC')
         sources = [_value(source) for source in node.get('input', ())
                    if not source.startswith('^')]
         readers: dict[str, Callable[[str, list[str], dict[str, Any]], None]] = {
@@ -142,10 +145,11 @@ class _Reader:
         value = self._weights.get(source)
         if value is None:
             return source
-        if value.ndim == 4:
-            value = value.transpose(0, 3, 1, 2)
-        elif value.ndim == 1 and value.size > 1:
-            value = value.reshape(1, -1, 1, 1)
+        if value.ndim > 4:
+            raise BundleError(f'{self._path}: constant {source!r} has {value.ndim} axes; beside '
+                              'maps, which have four, it can be no larger')
+        if value.size > 1:  # TensorFlow puts the axes that are missing in front
+            value = value.reshape(*[1] * (4 - value.ndim), *value.shape).transpose(0, 3, 1, 2)
         return self._constant(source, value)
 
     def _constant(self, name: str, value: Array) -> str:
