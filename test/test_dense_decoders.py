@@ -4,6 +4,7 @@
 """Each dense decoder against boxes worked out by hand, on an input of 32 x 64 pixels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -332,6 +333,104 @@ def test_centernet_needs_no_suppression() -> None:
     assert decoder('centernet', shapes, stride=8, order=order, nms=True).nms
 
 
+# ---- as many channels as rows and columns
+
+
+def square_maps(last: bool) -> list[Array]:
+    """
+    Return boxes and eight classes on 8 x 8 and 4 x 4 cells, one object in each.
+
+    (1, 8, 8, 8) and (1, 4, 4, 4) can be read in two ways; the other two maps tell.
+    """
+    boxes, classes = ([np.full((1, size, side, side), value, np.float32) for side in (8, 4)]
+                      for size, value in ((4, 1), (8, -9)))
+    classes[0][0, 7, 1, 5], classes[1][0, 6, 3, 2] = 2, 1
+    boxes[1][0, :, 3, 2] = (1, 0.5, 0.25, 0.75)
+    maps = [*boxes, *classes]
+    return [np.ascontiguousarray(each.transpose(0, 2, 3, 1)) for each in maps] if last else maps
+
+
+def on_a_square(name: str, shapes: Sequence[tuple[int, ...]], classes: int, **settings: Any
+                ) -> Decoder:
+    """Return a decoder for an input of 64 x 64 pixels."""
+    card = small_card(
+        class_names=tuple(f'class {index}' for index in range(classes)),
+        outputs=tuple(OutputSpec(f'output {index}', shape) for index, shape in enumerate(shapes)),
+        decoder=DecoderSpec(name, settings))
+    return decoder_of(replace(card, input=replace(card.input, height=64, width=64)))
+
+
+@pytest.mark.parametrize('last', [False, True])
+@pytest.mark.parametrize('settings', [{}, {'channels': True}])
+def test_maps_that_tell_stand_for_those_that_do_not(last: bool, settings: dict[str, Any]) -> None:
+    settings = {'channels': 'last' if last else 'first'} if settings else {}
+    maps = square_maps(last)
+    decode = on_a_square('yolo_dfl', [each.shape for each in maps], 8, strides=[8, 16], bins=1,
+                         **settings)
+    boxes, scores, classes = decode(maps, 0.5)
+    # The points are (5.5 * 8, 1.5 * 8) = (44, 12) and (2.5 * 16, 3.5 * 16) = (40, 56).
+    np.testing.assert_allclose(boxes, [[36, 4, 52, 20], [24, 48, 44, 68]])
+    np.testing.assert_allclose(scores, [logistic(2), logistic(1)], rtol=1e-6)
+    assert classes.tolist() == [7, 6]
+
+
+@pytest.mark.parametrize('last', [False, True])
+def test_where_no_map_tells_it_is_asked_for(last: bool) -> None:
+    joined = np.full((1, 8, 8, 8), -9, np.float32)  # four classes and four sides
+    joined[0, 4:] = 8
+    joined[0, 3, 1, 5] = 2
+    output = np.ascontiguousarray(joined.transpose(0, 2, 3, 1)) if last else joined
+    settings = {'strides': [8], 'distances': 'pixels', 'centerness': 'none'}
+    with pytest.raises(DecoderError, match=(
+            "the shapes of outputs 'output 0' do not tell whether their channels come before or "
+            'after the cells; set channels to first or last')):
+        on_a_square('fcos', [output.shape], 4, **settings)
+    boxes, _, classes = on_a_square(
+        'fcos', [output.shape], 4, channels='last' if last else 'first', **settings
+        )([output], 0.5)
+    assert (boxes.tolist(), classes.tolist()) == ([[36, 4, 52, 20]], [3])
+
+
+@pytest.mark.parametrize('last', [False, True])
+def test_as_many_rows_as_numbers(last: bool) -> None:
+    rows = np.zeros((6, 6), np.float32)
+    rows[2] = (1, 2, 3, 4, 0.25, 0.75)
+    output = np.ascontiguousarray(rows if last else rows.T)[None]
+    with pytest.raises(DecoderError, match='set channels to first or last'):
+        decoder('decoded', [output.shape], boxes='xyxy')
+    boxes, scores, classes = decoder(
+        'decoded', [output.shape], boxes='xyxy', channels='last' if last else 'first'
+        )([output], 0.5)
+    assert (boxes.tolist(), scores.tolist(), classes.tolist()) == ([[1, 2, 3, 4]], [0.75], [1])
+
+
+def test_boxes_and_scores_may_stand_in_two_ways() -> None:
+    """As ONNX's NonMaxSuppression takes them: (1, N, 4) and (1, C, N)."""
+    anchors = fields(boxes=(4, 1), classes=(2, 0))
+    anchors['boxes'][4], anchors['classes'][4] = (8, 4, 24, 28), (0.25, 0.75)
+    outputs = [anchors['boxes'][None], np.ascontiguousarray(anchors['classes'].T)[None]]
+    boxes, _, classes = decoder(
+        'decoded', [output.shape for output in outputs], boxes='xyxy')(outputs, 0.5)
+    assert (boxes.tolist(), classes.tolist()) == ([[8, 4, 24, 28]], [1])
+
+
+@pytest.mark.parametrize('shapes', [
+    [(1, 5, 1, 1)], [(1, 1, 1, 5)], [(1, 1, 5)], [(1, 5, 1)]])
+def test_of_one_cell_both_ways_are_the_same(shapes: list[tuple[int, ...]]) -> None:
+    values = [np.array([9, 32, 32, 32, 32], np.float32).reshape(shape) for shape in shapes]
+    boxes, _, _ = on_a_square('fcos', shapes, 1, strides=[64], centerness='none',
+                              distances='pixels')(values, 0.5)
+    assert boxes.tolist() == [[0, 0, 64, 64]]
+
+
+@pytest.mark.parametrize('shape', [(1, 4, 1, 1), (1, 1, 1, 4)])
+def test_of_one_number_both_ways_are_the_same(shape: tuple[int, ...]) -> None:
+    boxes, _, _ = on_a_square(
+        'fcos', [(1, 1, 1, 1), shape], 1, strides=[64], centerness='none', distances='pixels'
+        )([np.full((1, 1, 1, 1), 9, np.float32), np.full(shape, 32, np.float32)], 0.5)
+    assert boxes.tolist() == [[0, 0, 64, 64]]
+
+
 # ---- decoded already
 
 
@@ -470,7 +569,7 @@ ROWS = (1, ANCHORS, 6)
 
 @pytest.mark.parametrize(('name', 'shapes', 'settings', 'reason'), [
     ('yolo_dfl', [ROWS], {'strides': STRIDES, 'reg_max': 3}, 'reg_max is no setting of it; known '
-     'are strides, bins, scores, order, columns, column_count, nms'),
+     'are strides, bins, scores, order, channels, columns, column_count, nms'),
     ('yolo_dfl', [ROWS], {'strides': STRIDES, 'bins': 0}, 'bins must be an integer of at least 1'),
     ('yolo_dfl', [ROWS], {'strides': 8}, 'strides must be a list, not 8'),
     ('yolo_dfl', [ROWS], {'strides': [8, '16']},
@@ -505,6 +604,9 @@ ROWS = (1, ANCHORS, 6)
     ('centernet', [(1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)], {'stride': 16},
      "the shapes of outputs 'output 0', 'output 1', 'output 2' do not tell which is which; set "
      'order to what they are, of classes, sizes, offsets'),
+    ('yolox', [(1, 4, 7, 7)], {'strides': [10], 'channels': 'first'}, ', with channels first'),
+    ('yolox', [ROWS], {'strides': STRIDES, 'channels': 'middle'}, "channels is 'middle'; known "
+     'are first, last'),
     ('decoded', [ROWS], {}, 'boxes is missing'),
     # What would take the memory of the robot.
     ('decoded', [(1, 1 << 40, 6)], {'boxes': 'xyxy'}, 'there would be 1099511627776 anchors'),

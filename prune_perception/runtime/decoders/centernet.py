@@ -42,6 +42,7 @@ class CenterNetDecoder(DenseDecoder):
     :param axes: order of the numbers of a size and an offset: ``xy`` (width first) or ``yx``.
     :param offsets: whether there is such a field; without, a centre is that of its cell.
     :param order: of the fields, where it is another.
+    :param channels: see :func:`.find_layout`.
     :param columns: see :class:`.Columns`.
     :param column_count: likewise.
     :param nms: whether the runtime suppresses overlapping boxes beside that.
@@ -50,7 +51,7 @@ class CenterNetDecoder(DenseDecoder):
     def __init__(
             self, classes: int, fed: InputSpec, outputs: Sequence[OutputSpec], *,
             stride: Any = 4, scores: Any = LOGITS, sizes: Any = 'cells', axes: Any = 'xy',
-            offsets: Any = True, order: Any = None, columns: Any = None,
+            offsets: Any = True, order: Any = None, channels: Any = None, columns: Any = None,
             column_count: Any = None, nms: Any = False) -> None:
         self.stride = whole('stride', stride, 1)
         which = Columns(classes, columns, column_count)
@@ -58,7 +59,7 @@ class CenterNetDecoder(DenseDecoder):
         if not flag('offsets', offsets):
             del fields['offsets']
         layout = find_layout(fields, levels_of(fed, [self.stride]), outputs,
-                             None if order is None else words('order', order))
+                             None if order is None else words('order', order), channels)
         super().__init__(layout, which, choice('scores', scores, (LOGITS, PROBABILITIES)),
                          flag('nms', nms))
         self.offsets = offsets

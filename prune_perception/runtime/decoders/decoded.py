@@ -42,6 +42,7 @@ class DecodedDecoder(DenseDecoder):
     :param strides: where there is a place at each cell of these, so that what the network says
         of a mirrored image can be turned back.
     :param order: of the fields, where it is another.
+    :param channels: see :func:`.find_layout`.
     :param columns: see :class:`.Columns`.
     :param column_count: likewise.
     :param nms: whether the runtime suppresses overlapping boxes.
@@ -50,7 +51,7 @@ class DecodedDecoder(DenseDecoder):
     def __init__(
             self, classes: int, fed: InputSpec, outputs: Sequence[OutputSpec], *, boxes: Any,
             units: Any = 'pixels', scores: Any = PROBABILITIES, objectness: Any = False,
-            background: Any = 'none', strides: Any = None, order: Any = None,
+            background: Any = 'none', strides: Any = None, order: Any = None, channels: Any = None,
             columns: Any = None, column_count: Any = None, nms: Any = True) -> None:
         which = Columns(classes, columns, column_count, background)
         fields = {'boxes': 4, 'objectness': 1, CLASSES: which.count}
@@ -63,7 +64,7 @@ class DecodedDecoder(DenseDecoder):
         levels = levels_of(fed, integers('strides', strides)) if self.grid \
             else (Level(1, _places(fields, outputs)),)
         layout = find_layout(fields, levels, outputs,
-                             None if order is None else words('order', order))
+                             None if order is None else words('order', order), channels)
         super().__init__(layout, which, scores, flag('nms', nms))
         self.objectness = objectness
         self.form, self.units = boxes, units

@@ -48,6 +48,7 @@ class FcosDecoder(DenseDecoder):
     :param scores: of classes and centerness: ``logits``, or ``probabilities`` where the network
         applies the sigmoid.
     :param order: of the fields, where it is another.
+    :param channels: see :func:`.find_layout`.
     :param columns: see :class:`.Columns`.
     :param column_count: likewise.
     :param nms: whether the runtime suppresses overlapping boxes.
@@ -57,7 +58,8 @@ class FcosDecoder(DenseDecoder):
             self, classes: int, fed: InputSpec, outputs: Sequence[OutputSpec], *,
             strides: Any = (8, 16, 32, 64, 128), offset: Any = 0.5, distances: Any = 'strides',
             activation: Any = 'none', centerness: Any = SQUARE_ROOT, scores: Any = LOGITS,
-            order: Any = None, columns: Any = None, column_count: Any = None, nms: Any = True
+            order: Any = None, channels: Any = None, columns: Any = None,
+            column_count: Any = None, nms: Any = True
             ) -> None:
         strides = integers('strides', strides)
         which = Columns(classes, columns, column_count)
@@ -66,7 +68,7 @@ class FcosDecoder(DenseDecoder):
         if self.centerness == NONE:
             del fields['centerness']
         layout = find_layout(fields, levels_of(fed, strides), outputs,
-                             None if order is None else words('order', order))
+                             None if order is None else words('order', order), channels)
         super().__init__(layout, which, choice('scores', scores, (LOGITS, PROBABILITIES)),
                          flag('nms', nms))
         self.offset = number('offset', offset)

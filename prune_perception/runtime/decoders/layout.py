@@ -18,11 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_perception.bundle import InputSpec, OutputSpec
+from prune_perception.runtime.decoders.settings import choice
 
 MOST_ANCHORS = 1 << 22
 """A map of 2048 x 2048 cells: a card that claims more would only take the memory."""
@@ -156,7 +158,7 @@ def centres(
 
 def find_layout(
         fields: Mapping[str, int], levels: Sequence[Level], outputs: Sequence[OutputSpec],
-        order: Sequence[str] | None = None) -> Layout:
+        order: Sequence[str] | None = None, channels: Any = None) -> Layout:
     """
     Find the fields of each anchor in a network's outputs.
 
@@ -164,7 +166,9 @@ def find_layout(
     :param levels: of the pyramid.
     :param outputs: of the card.
     :param order: of the fields, where it is not the usual one.
-    :raises ValueError: the outputs are of none of the forms, or fit in several orders.
+    :param channels: ``first`` or ``last``: where they stand in outputs whose shapes do not tell.
+        Without it, they stand there as in the outputs that do.
+    :raises ValueError: the outputs are of none of the forms, or fit in several.
     """
     if order is not None and sorted(order) != sorted(fields):
         raise ValueError(f'order is {", ".join(order)}; it must name {", ".join(fields)}, each '
@@ -172,102 +176,141 @@ def find_layout(
     total = sum(level.size for level in levels)
     if total > MOST_ANCHORS:
         raise ValueError(f'there would be {total} anchors; {MOST_ANCHORS} are the most')
+    if channels is not None:
+        choice('channels', channels, ('first', 'last'))
     names = tuple(order or fields)
-    joined = _joined(fields, names, levels, outputs)
-    if joined is not None:
-        return Layout(tuple(levels), joined)
-    found: dict[tuple[int, ...], tuple[Block, ...]] = {}
-    for permuted in [names] if order else permutations(fields):
-        for key, blocks in _separate(fields, permuted, levels, outputs):
-            found[key] = blocks
-    if len(found) > 1:
-        raise ValueError(
-            f'the shapes of outputs {", ".join(repr(output.name) for output in outputs)} do not '
-            f'tell which is which; set order to what they are, of {", ".join(fields)}')
+    found = list(_joined(fields, names, levels, outputs, channels))
     if not found:
-        raise ValueError(_misfit(fields, levels, outputs))
-    return Layout(tuple(levels), next(iter(found.values())))
+        for permuted in [names] if order else permutations(fields):
+            found += _separate(fields, permuted, levels, outputs, channels)
+    if not found:
+        raise ValueError(_misfit(fields, levels, outputs, channels))
+    # By where each field lies, without and with the axis of its channels.
+    places = {tuple((name, part.output, part.first) for block in blocks
+                    for name, part in sorted(block.parts.items())) for blocks in found}
+    ways = {tuple((name, part) for block in blocks for name, part in sorted(block.parts.items())):
+            blocks for blocks in found}
+    shown = ', '.join(repr(output.name) for output in outputs)
+    if len(places) > 1:
+        raise ValueError(f'the shapes of outputs {shown} do not tell which is which; set order '
+                         f'to what they are, of {", ".join(fields)}')
+    if len(ways) > 1:
+        raise ValueError(f'the shapes of outputs {shown} do not tell whether their channels come '
+                         'before or after the cells; set channels to first or last')
+    return Layout(tuple(levels), next(iter(ways.values())))
+
+
+@dataclass(frozen=True)
+class _Form:
+    """
+    How an output can be read.
+
+    :param lasts: whether its channels come last; both where that is open.
+    :param tells: whether it could not be read in another way: one channel or one cell can.
+    """
+
+    lasts: tuple[bool, ...]
+    tells: bool
+    batched: bool = True
+
+
+def _agreed(forms: Sequence[_Form | None], channels: str | None
+            ) -> list[list[tuple[bool, bool]]]:
+    """Return the ways to read outputs together: of each, whether channels come last, and batch."""
+    known = [form for form in forms if form is not None]
+    if len(known) < len(forms):
+        return []
+    told = {form.lasts[0] for form in known if form.tells}
+    if channels is not None:
+        wanted = channels == 'last'
+        if told and wanted not in told and all(len(form.lasts) == 1 for form in known):
+            return []
+        told = {wanted}
+    return [[(form.lasts[0] if len(form.lasts) == 1 else last, form.batched) for form in known]
+            for last in (told if len(told) == 1 else (False, True))]
 
 
 def _joined(fields: Mapping[str, int], names: Sequence[str], levels: Sequence[Level],
-            outputs: Sequence[OutputSpec]) -> tuple[Block, ...] | None:
-    """Return the blocks of outputs that hold all fields of an anchor together."""
+            outputs: Sequence[OutputSpec], channels: str | None
+            ) -> Iterator[tuple[Block, ...]]:
+    """Yield the blocks of outputs that hold all fields of an anchor together."""
     width, first, parts = sum(fields.values()), 0, dict[str, int]()
     for name in names:
         parts[name] = first
         first += fields[name]
     if len(outputs) == 1:
         rows = _rows(outputs[0], sum(level.size for level in levels), width)
-        if rows is not None:
-            return (_row_block(levels, {
-                name: Part(0, width, parts[name], fields[name], *rows) for name in names}),)
+        for (form,) in _agreed([rows], channels):
+            yield (_row_block(levels, {
+                name: Part(0, width, parts[name], fields[name], *form) for name in names}),)
     if len(outputs) != len(levels):
-        return None
-    blocks: list[Block] = []
-    for index, (start, level) in enumerate(_starts(levels)):
-        last = _map(outputs[index], level, width)
-        if last is None:
-            return None
-        blocks += _map_blocks(start, level, {
-            name: Part(index, width, parts[name], fields[name], last) for name in names})
-    return tuple(blocks)
+        return
+    maps = [_map(output, level, width) for output, level in zip(outputs, levels, strict=True)]
+    for forms in _agreed(maps, channels):
+        blocks: list[Block] = []
+        for index, (start, level) in enumerate(_starts(levels)):
+            blocks += _map_blocks(start, level, {
+                name: Part(index, width, parts[name], fields[name], *forms[index])
+                for name in names})
+        yield tuple(blocks)
 
 
 def _separate(fields: Mapping[str, int], names: Sequence[str], levels: Sequence[Level],
-              outputs: Sequence[OutputSpec]
-              ) -> Iterator[tuple[tuple[int, ...], tuple[Block, ...]]]:
-    """Yield the blocks of outputs that hold one field each, with what tells two ways apart."""
+              outputs: Sequence[OutputSpec], channels: str | None
+              ) -> Iterator[tuple[Block, ...]]:
+    """Yield the blocks of outputs that hold one field each."""
     if len(outputs) == len(names):
         total = sum(level.size for level in levels)
         rows = [_rows(output, total, fields[name])
                 for output, name in zip(outputs, names, strict=True)]
-        if all(form is not None for form in rows):
-            yield tuple(names.index(name) for name in fields), (_row_block(levels, {
-                name: Part(index, fields[name], 0, fields[name], *form)
-                for index, (name, form) in enumerate(zip(names, rows, strict=True))
-                if form is not None}),)
+        for forms in _agreed(rows, channels):
+            yield (_row_block(levels, {
+                name: Part(index, fields[name], 0, fields[name], *forms[index])
+                for index, name in enumerate(names)}),)
     if len(outputs) != len(names) * len(levels):
         return
     for by_level in (False, True):
         places = {
             (name, level): level * len(names) + field if by_level else field * len(levels) + level
             for field, name in enumerate(names) for level in range(len(levels))}
-        lasts = {key: _map(outputs[index], levels[key[1]], fields[key[0]])
-                 for key, index in places.items()}
-        if any(last is None for last in lasts.values()):
-            continue
-        blocks: list[Block] = []
-        for number, (start, level) in enumerate(_starts(levels)):
-            blocks += _map_blocks(start, level, {
-                name: Part(places[name, number], fields[name], 0, fields[name],
-                           bool(lasts[name, number])) for name in names})
-        yield tuple(places[name, level] for name in fields for level in range(len(levels))), \
-            tuple(blocks)
+        maps = [_map(outputs[index], levels[level], fields[name])
+                for (name, level), index in places.items()]
+        for forms in _agreed(maps, channels):
+            form_of = dict(zip(places, forms, strict=True))
+            blocks: list[Block] = []
+            for number, (start, level) in enumerate(_starts(levels)):
+                blocks += _map_blocks(start, level, {
+                    name: Part(places[name, number], fields[name], 0, fields[name],
+                               *form_of[name, number]) for name in names})
+            yield tuple(blocks)
 
 
-def _rows(output: OutputSpec, total: int, width: int) -> tuple[bool, bool] | None:
-    """Return whether the channels come last and whether there is a batch; None for no rows."""
+def _rows(output: OutputSpec, total: int, width: int) -> _Form | None:
+    """Return how an output can be read as rows of anchors; None if it holds none."""
     shape = output.shape
     batched = len(shape) == 3 and shape[0] == 1
     plain = shape[1:] if batched else shape
-    if plain == (total, width):
-        return True, batched
-    if plain == (width, total):
-        return False, batched
+    lasts = tuple(last for last, wanted in ((True, (total, width)), (False, (width, total)))
+                  if plain == wanted)
+    if lasts:
+        same = min(total, width) == 1  # then it is the same numbers one after the other
+        return _Form(lasts[:1] if same else lasts, len(lasts) == 1 and not same, batched)
     # One number an anchor may have no axis of its own.
     if width == 1 and shape in ((1, total), (total,)):
-        return True, len(shape) == 2
+        return _Form((True,), False, len(shape) == 2)
     return None
 
 
-def _map(output: OutputSpec, level: Level, width: int) -> bool | None:
-    """Return whether the channels of a level's map come last; None if it is no such map."""
+def _map(output: OutputSpec, level: Level, width: int) -> _Form | None:
+    """Return how an output can be read as a level's map; None if it is no such map."""
     channels = level.anchors * width
-    if output.shape == (1, channels, level.rows, level.columns):
-        return False
-    if output.shape == (1, level.rows, level.columns, channels):
-        return True
-    return None
+    lasts = tuple(last for last, wanted in (
+        (False, (1, channels, level.rows, level.columns)),
+        (True, (1, level.rows, level.columns, channels))) if output.shape == wanted)
+    if not lasts:
+        return None
+    same = min(channels, level.rows * level.columns) == 1
+    return _Form(lasts[:1] if same else lasts, len(lasts) == 1 and not same)
 
 
 def _starts(levels: Sequence[Level]) -> list[tuple[int, Level]]:
@@ -296,7 +339,7 @@ def _map_blocks(start: int, level: Level, parts: Mapping[str, Part]) -> list[Blo
 
 
 def _misfit(fields: Mapping[str, int], levels: Sequence[Level],
-            outputs: Sequence[OutputSpec]) -> str:
+            outputs: Sequence[OutputSpec], channels: str | None) -> str:
     """Return why outputs do not fit, with what would."""
     total, width = sum(level.size for level in levels), sum(fields.values())
     numbers = ', '.join(f'{size} of {name}' for name, size in fields.items())
@@ -305,4 +348,5 @@ def _misfit(fields: Mapping[str, int], levels: Sequence[Level],
     given = ', '.join(f'{output.name!r} {list(output.shape)}' for output in outputs)
     return (f'outputs {given} do not hold {numbers} for {total} anchors; that would be '
             f'{maps}, or {[1, total, width]}, or one output for each of '
-            f'{", ".join(fields)}')
+            f'{", ".join(fields)}'
+            + (f', with channels {channels}' if channels else ''))

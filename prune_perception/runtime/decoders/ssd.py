@@ -64,6 +64,7 @@ class SsdDecoder(DenseDecoder):
     :param background: column of the background: ``first``, ``last`` or ``none``; without,
         ``first`` for softmax and ``none`` for logits.
     :param order: of the fields, where it is another.
+    :param channels: see :func:`.find_layout`.
     :param columns: see :class:`.Columns`.
     :param column_count: likewise.
     :param nms: whether the runtime suppresses overlapping boxes.
@@ -74,7 +75,8 @@ class SsdDecoder(DenseDecoder):
             anchors: Any = None, anchor_boxes: Any = None, strides: Any = None,
             cells: Any = None, offset: Any = 0.5, variances: Any = (0.1, 0.1, 0.2, 0.2),
             deltas: Any = 'xywh', scores: Any = SOFTMAX, background: Any = None,
-            order: Any = None, columns: Any = None, column_count: Any = None, nms: Any = True
+            order: Any = None, channels: Any = None, columns: Any = None,
+            column_count: Any = None, nms: Any = True
             ) -> None:
         choice('scores', scores, (SOFTMAX, LOGITS, PROBABILITIES))
         if background is None and scores not in _BACKGROUNDS:
@@ -90,7 +92,7 @@ class SsdDecoder(DenseDecoder):
             given = _given(anchor_boxes)
             levels = (Level(1, len(given)),)
         layout = find_layout({'boxes': 4, CLASSES: which.count}, levels, outputs,
-                             None if order is None else words('order', order))
+                             None if order is None else words('order', order), channels)
         super().__init__(layout, which, scores, flag('nms', nms))
         # Made when it is known that the outputs have as many.
         self.anchors = grid_anchors(levels, across, anchors, number('offset', offset)) \

@@ -37,6 +37,7 @@ class YoloDflDecoder(DenseDecoder):
         the distance itself, in strides.
     :param scores: ``logits``, or ``probabilities`` where the network applies the sigmoid.
     :param order: of the fields, where it is another.
+    :param channels: see :func:`.find_layout`.
     :param columns: see :class:`.Columns`.
     :param column_count: likewise.
     :param nms: whether the runtime suppresses overlapping boxes.
@@ -45,13 +46,14 @@ class YoloDflDecoder(DenseDecoder):
     def __init__(
             self, classes: int, fed: InputSpec, outputs: Sequence[OutputSpec], *,
             strides: Any = (8, 16, 32), bins: Any = 16, scores: Any = LOGITS, order: Any = None,
-            columns: Any = None, column_count: Any = None, nms: Any = True) -> None:
+            channels: Any = None, columns: Any = None, column_count: Any = None, nms: Any = True
+            ) -> None:
         self.bins = whole('bins', bins, 1)
         strides = integers('strides', strides)
         which = Columns(classes, columns, column_count)
         layout = find_layout(
             {'boxes': 4 * self.bins, CLASSES: which.count}, levels_of(fed, strides), outputs,
-            None if order is None else words('order', order))
+            None if order is None else words('order', order), channels)
         super().__init__(layout, which, choice('scores', scores, (LOGITS, PROBABILITIES)),
                          flag('nms', nms))
         self.points = centres(layout.levels, [(stride, stride) for stride in strides])
