@@ -202,6 +202,47 @@ def test_lists_of_class_names(tmp_path: Path) -> None:
         read_class_names(str(tmp_path / 'absent'))
 
 
+ALIASES = 'a0: &a0 [x, x]\n' + ''.join(
+    f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]\n' for n in range(1, 9))
+
+
+@pytest.mark.parametrize(('content', 'reason'), [
+    (ALIASES + 'names: [person, *a8]', 'class 1 is a list, not a name'),
+    (ALIASES + 'names: {0: *a8}', 'class 0 is a list, not a name'),
+    ('names: [person, {a: b}]', 'class 1 is a dict, not a name'),
+    ('names: [no, person]', 'class 0 is a bool, not a name; put it in quotes'),
+    ('names: [person, null]', 'class 1 is a NoneType'),
+    (f'names: [{"n" * 201}]', 'the name of class 0 is longer than 200 characters'),
+    (f'names: [0x{"f" * 100_000}]', 'the name of class 0 is longer than 200 characters'),
+    (f'names: [{", ".join(["a"] * 32_769)}]', 'lists 32769 class names; at most 32768 are read')],
+    ids=range(8))
+def test_what_is_no_list_of_class_names(content: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / 'data.yaml'
+    path.write_text(content)
+    with pytest.raises(BundleError, match=f'^{re.escape(f"{path}: {reason}")}'):
+        read_class_names(str(path))
+
+
+def test_long_lines_are_no_class_names(tmp_path: Path) -> None:
+    path = tmp_path / 'names.txt'
+    path.write_text('person\n' + 'd' * 201)
+    with pytest.raises(BundleError, match='the name of class 1 is longer than 200 characters'):
+        read_class_names(str(path))
+
+
+def test_numbers_may_be_class_names(tmp_path: Path) -> None:
+    path = tmp_path / 'data.yaml'
+    path.write_text('names: [7, seven]')
+    assert read_class_names(str(path)) == ('7', 'seven')
+
+
+def test_lists_within_lists_in_metadata_are_no_class_names() -> None:
+    nested = '[' * 50 + ']' * 50
+    said = {'names': f'[{nested}]', 'classes': "['person', 'dog']", 'author': 'Ultralytics'}
+    found = described(said, Wanted(decoder='nanodet'))
+    assert found.class_names == ('person', 'dog')  # type: ignore[attr-defined]
+
+
 def test_pictures_are_compared_when_none_are_named() -> None:
     pytest.importorskip('mcap')
     assert len(verb._pictures(None)) == verb._PICTURES

@@ -19,6 +19,8 @@ from prune_perception.runtime.decoders import DECODERS
 
 LAYOUTS = ('nchw', 'nhwc')
 _MOST_TEXT = 1 << 20  # bytes of a list of names
+_MOST_NAMES = 1 << 15  # LVIS has 1,203, ImageNet-21k 21,841
+_LONGEST_NAME = 200  # characters
 _CLASS_KEYS = ('names', 'class_names', 'classes', 'labels')
 Triple = tuple[float, float, float]
 
@@ -136,9 +138,13 @@ def read_class_names(text: str) -> tuple[str, ...]:
             value = yaml.safe_load(content)
         except Exception as error:  # whatever YAML's constructors meet
             raise BundleError(f'{path}: not YAML: {error}') from error
-        names = _listed(value.get('names') if isinstance(value, dict) else value)
+        value = value.get('names') if isinstance(value, dict) else value
     else:
-        names = tuple(line.strip() for line in content.splitlines() if line.strip())
+        value = content.splitlines()
+    try:
+        names = _listed(value)
+    except ValueError as error:
+        raise BundleError(f'{path}: {error}') from error
     if not names:
         raise BundleError(f'{path}: holds no class names')
     return names
@@ -193,14 +199,24 @@ def _class_names(said: Mapping[str, str]) -> tuple[str, ...] | None:
         value = _literal(text)
         if value is None and text and text[0] not in '[{(':
             value = text.replace('\n', ',').split(',')
-        names = _listed(value)
+        try:
+            names = _listed(value)
+        except ValueError:
+            continue  # it is no list of names, or none that could be shown
         if names:
             return names
     return None
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    """Return names, of a list or of a mapping from 0, 1, … to them; empty if it is neither."""
+    """
+    Return names, of a list or of a mapping from 0, 1, … to them; empty if it is neither.
+
+    :raises ValueError: what it lists are no names: a few lines of YAML, whose aliases repeat each
+        other, can make texts of gigabytes.
+    """
+    if isinstance(value, (Mapping, Sequence)) and len(value) > _MOST_NAMES:
+        raise ValueError(f'lists {len(value)} class names; at most {_MOST_NAMES} are read')
     if isinstance(value, Mapping):
         try:
             numbered = {int(number): name for number, name in value.items()}
@@ -211,7 +227,15 @@ def _listed(value: Any) -> tuple[str, ...]:
         value = [numbered[number] for number in range(len(numbered))]
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
-    return tuple(str(name).strip() for name in value if str(name).strip())
+    for place, name in enumerate(value):
+        if type(name) not in (str, int):
+            raise ValueError(f'class {place} is a {type(name).__name__}, not a name; put it in '
+                             'quotes if it is one')
+        # The length first: to write a long number down takes long itself.
+        if (len(name) if isinstance(name, str) else name.bit_length()) > _LONGEST_NAME:
+            raise ValueError(f'the name of class {place} is longer than {_LONGEST_NAME} '
+                             'characters')
+    return tuple(text for name in value if (text := str(name).strip()))
 
 
 def _literal(text: str) -> Any:
