@@ -282,15 +282,15 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 
 
 def exported(module: nn.Module, *, opset: int = 17, shape: tuple[int, ...] = (
-        1, 3, HEIGHT, WIDTH), open_sizes: bool = False) -> bytes:
+        1, 3, HEIGHT, WIDTH), open_sizes: bool = False,
+             names: tuple[str, ...] = ('fine', 'coarse')) -> bytes:
     """Return an ONNX model as the exporter writes it that most files come from."""
     file = io.BytesIO()
-    names = ['fine', 'coarse']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(
             module, (torch.zeros(shape),), file, dynamo=False, opset_version=opset,
-            input_names=['pixels'], output_names=names,
+            input_names=['pixels'], output_names=list(names),
             dynamic_axes={'pixels': {0: 'batch', 2: 'height', 3: 'width'}} if open_sizes else None)
     return file.getvalue()
 

@@ -305,3 +305,25 @@ def test_a_bundle_without_its_structure_is_refused(
     files = {name: bundle.read_file(name) for name in bundle.card.files if name != STRUCTURE}
     with pytest.raises(BundleError, match="network 'onnx': settings do not fit: .*structure"):
         load_network(write_bundle(tmp_path / 'out', bundle.card, files))
+
+
+class Quarter(nn.Module):
+    """One map of a quarter of the input, to which one of a 32nd is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 6, 8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        fine = self.fine(x)
+        return (fine + nn.functional.interpolate(self.coarse(fine), scale_factor=8.0),)
+
+
+def test_sizes_are_tried_at_which_the_maps_within_fit(tmp_path: Path) -> None:
+    """The decoder knows of a stride of 4 alone; at 156 x 156 the maps do not fit."""
+    path = tmp_path / 'quarter.onnx'
+    path.write_bytes(foreign.exported(Quarter(), shape=(1, 3, 160, 160),
+                                      names=('map',)))
+    wanted = replace(WANTED, decoder='fcos', settings={'strides': [4], 'centerness': 'none'})
+    made = imported(path, tmp_path / 'bundle', wanted)
+    assert 'one_size' not in made.bundle.card.network.settings

@@ -49,6 +49,18 @@ def test_input_sizes_are_the_own_one_and_smaller_ones_on_whole_strides(height, w
     assert sizes_of(card_of(height, width)) == wanted
 
 
+@pytest.mark.parametrize(('decoder', 'wanted'), [
+    (DecoderSpec('fcos', {'strides': [4]}), [512, 480, 448, 416, 384, 352, 320]),
+    (DecoderSpec('centernet', {'stride': 4}), [512, 480, 448, 416, 384, 352, 320]),
+    (DecoderSpec('centernet', {'stride': 64}), [512, 448, 384, 320]),
+    (DecoderSpec('fcos', {'strides': [8, 16, 32, 64, 128]}), [512, 384]),
+    (DecoderSpec('decoded', {'boxes': 'xyxy', 'strides': None}),
+     [512, 480, 448, 416, 384, 352, 320])])
+def test_a_stride_is_no_smaller_than_that_of_usual_backbones(decoder, wanted):
+    card = replace(card_of(512, 512), decoder=decoder)
+    assert sizes_of(card) == [(side, side) for side in wanted]
+
+
 @pytest.mark.parametrize(('side', 'method', 'resize', 'reason'), [
     (320, 'combined', True, ''),
     (320, 'combined', False, 'because that was asked for'),

@@ -13,6 +13,7 @@ a network within the budget.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from prune_perception.pruning.plan import Plan, PlanError, Sweep
 from prune_perception.pruning.planner import Planner
 from prune_perception.runtime.memory import release_unused_memory
 
+_USUAL_STRIDE = 32  # of the smallest map of a detector's backbone
 _SMALLEST_SIDE = 0.6  # of the dense input's: detectors see little below
 _TOLERANCE = 0.01  # of agreement, below the dense network's consistency with itself
 _AGREEMENT_IMAGES = 64  # by which the dense network is compared with itself
@@ -86,10 +88,16 @@ class Sizes:
 
 
 def sizes_of(card: Card) -> list[tuple[int, int]]:
-    """Return the input sizes to consider: the card's own, then smaller ones on whole strides."""
+    """
+    Return the input sizes to consider: the card's own, then smaller ones on whole strides.
+
+    A network may have larger strides than its decoder knows of: one that reads a single map of a
+    quarter of the input has it made from maps of a 32nd, which must fit each other.
+    """
     height, width = card.input.height, card.input.width
-    strides = card.decoder.settings.get('strides') or (32,)
-    stride = max(int(one) for one in strides)
+    settings = card.decoder.settings
+    strides = settings.get('strides') or (settings.get('stride') or _USUAL_STRIDE,)
+    stride = math.lcm(max(int(one) for one in strides) or 1, _USUAL_STRIDE)
     sizes = [(height, width)]
     for side in range((height - 1) // stride * stride, 0, -stride):
         other = round(width * side / height / stride) * stride
