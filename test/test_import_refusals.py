@@ -7,6 +7,7 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -285,6 +286,20 @@ def test_code_is_not_run_without_leave(
     line = refused(tmp_path, f'{factory}:small', capsys, *SIZE)
     assert f'{factory}:small is code' in line and 'say --allow-code' in line
     assert not (tmp_path / 'ran').exists()
+
+
+def test_a_file_of_the_current_folder_is_no_library(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    (tmp_path / 'wave.py').write_text('raise ValueError("shadows the library")')
+    (tmp_path / 'beside_a_wave.py').write_text(
+        'import wave\n\ndef nothing():\n    return wave.__file__')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.path', list(sys.path))
+    monkeypatch.setattr('sys.dont_write_bytecode', True)
+    monkeypatch.delitem(sys.modules, 'wave', raising=False)
+    assert 'returned a str, not a torch module' in refused(
+        tmp_path, 'beside_a_wave:nothing', capsys, *SIZE, '--allow-code')
 
 
 @pytest.mark.parametrize(('function', 'reason'), [

@@ -37,7 +37,7 @@ def export_factory(
     The checkpoint is read first: one that cannot be used costs nothing else.
 
     :param source: ``module:function``; the module is looked for where Python looks, and in the
-        current folder; the function takes nothing and returns an ``nn.Module``.
+        current folder after that; the function takes nothing and returns an ``nn.Module``.
     :param checkpoint: a state dict, in safetensors or as ``torch.save`` writes it; None for the
         weights that the function's network comes with.
     :param size: height and width of its input, pixels.
@@ -109,7 +109,7 @@ def _made(source: str) -> nn.Module:
     name, _, function = source.partition(':')
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last: no file there may stand for a library
     try:
         module = getattr(importlib.import_module(name), function)()
     except Exception as error:  # it is somebody's code
