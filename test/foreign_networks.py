@@ -8,6 +8,7 @@ All take (1, 3, HEIGHT, WIDTH) and make a map of 14 channels for each of the str
 which the decoder ``nanodet`` reads as two classes and three bins.
 """
 
+from collections.abc import Sequence
 import io
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 
 def exported(module: nn.Module, *, opset: int = 17, shape: tuple[int, ...] = (
         1, 3, HEIGHT, WIDTH), open_sizes: bool = False,
-             names: tuple[str, ...] = ('fine', 'coarse')) -> bytes:
+             names: Sequence[str] = ('fine', 'coarse')) -> bytes:
     """Return an ONNX model as the exporter writes it that most files come from."""
     file = io.BytesIO()
     with warnings.catch_warnings():

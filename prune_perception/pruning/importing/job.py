@@ -40,6 +40,12 @@ from prune_perception.networks.imported.tensorflow_js import read_graph_model
 from prune_perception.networks.registry import example_input, round_weights, spec_of
 from prune_perception.pruning.footage import tensor_of
 from prune_perception.pruning.groups import ChannelGraph, GroupError
+from prune_perception.pruning.importing.comparison import (
+    difference,
+    Divide,
+    fields_of,
+    TOLERANCE,
+)
 from prune_perception.pruning.importing.description import describe, Description, Wanted
 from prune_perception.pruning.importing.factory import export_factory, is_factory
 from prune_perception.pruning.importing.trial import find_fixed
@@ -50,8 +56,7 @@ from prune_perception.runtime.preprocess import Preprocessor
 Images = Sequence[NDArray[np.uint8]]
 
 _NOISES = 2
-_TOLERANCE = 1e-3  # of the largest number in an output
-_ROUNDING = 5e-2  # likewise, once weights are rounded to float16; more is worth a word
+_ROUNDING = 5e-2  # of a field's largest number, by weights in float16; more is worth a word
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Imported:
     What came of it.
 
     :param difference: greatest difference between torch and ONNX Runtime on the file's own graph,
-        as a share of the largest number in that output.
+        as a share of the largest number in that field of an output.
     :param rounding: likewise, between the network and itself with weights in float16.
     :param compared: how many images of noise and of the world that was found on.
     :param groups: of channels that may be taken out.
@@ -136,31 +141,31 @@ class _Job:
         card = self._card(file, said, fed, [
             OutputSpec(name, shape) for name, shape in zip(names, shapes, strict=True)])
         # What its decoder cannot read is refused before any work.
-        create_decoder(Bundle(request.destination, card, ''))
+        fields = fields_of(create_decoder(Bundle(request.destination, card, '')))
         self._tell('compare with ONNX Runtime')
         inputs = self._inputs(fed)
         expected = _run_onnx(original, inputs, file.path)
         before = [_outputs(module, one) for one in inputs]
-        difference = _difference(before, expected)
-        if not difference <= _TOLERANCE:  # it may be no number
+        found = _difference(before, expected, fields)
+        if found > TOLERANCE:
             raise BundleError(
                 f'{file.path}: rebuilt in torch it computes something else: outputs differ from '
-                f"ONNX Runtime's by {difference:.3g} of the largest; it is not imported")
-        self._check_several(module, inputs, file.path)
+                f"ONNX Runtime's by {found:.3g} of the largest number; it is not imported")
+        self._check_several(module, inputs, fields, file.path)
         round_weights(module)
-        rounding = _difference([_outputs(module, one) for one in inputs], before)
+        rounding = _difference([_outputs(module, one) for one in inputs], before, fields)
         if rounding > _ROUNDING:
             self._notes.append(
                 f'with weights rounded to float16, outputs differ by {rounding:.2g} of the '
                 'largest; compare both on labelled pictures')
         self._tell('try what can be pruned')
-        groups, fixed, settings = self._trials(module, card)
+        groups, fixed, settings = self._trials(module, card, inputs[0], fields)
         card = replace(card, network=spec_of('onnx', module, settings))
         self._tell('write')
         bundle = write_bundle(request.destination, card, bundle_files(module, card),
                               overwrite=request.overwrite)
         return Imported(
-            bundle, difference, rounding, (_NOISES, len(request.images)),
+            bundle, found, rounding, (_NOISES, len(request.images)),
             len(spec_of('onnx', module).widths),
             sum(parameter.numel() for parameter in module.parameters()), groups, fixed,
             tuple(self._notes))
@@ -201,23 +206,23 @@ class _Job:
         images += [fit(image)[0].copy() for image in self._request.images]
         return [tensor_of(image, fed) for image in images]
 
-    def _check_several(self, module: nn.Module, inputs: Sequence[torch.Tensor], path: Path
-                       ) -> None:
+    def _check_several(self, module: nn.Module, inputs: Sequence[torch.Tensor], fields: Divide,
+                       path: Path) -> None:
         """Distillation shows several images at once: they must not touch each other."""
         together = _outputs(module, torch.cat(list(inputs[:2])))
         alone = [_outputs(module, one) for one in inputs[:2]]
-        wanted = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
-        if not _difference([together], [wanted]) <= _TOLERANCE:
+        divided = [np.array_split(output, 2) for output in together]
+        if _difference(list(zip(*divided, strict=True)), alone, fields) > TOLERANCE:
             raise BundleError(f'{path}: computes something else for an image when it is given '
                               'two; it is not imported')
 
-    def _trials(self, module: OnnxNetwork, card: Card
+    def _trials(self, module: OnnxNetwork, card: Card, image: torch.Tensor, fields: Divide
                 ) -> tuple[int, tuple[str, ...], dict[str, Any]]:
         settings: dict[str, Any] = {}
         if not _runs_at_other_sizes(module, card):
             settings['one_size'] = module.one_size = True
         try:
-            fixed = find_fixed(module, example_input(card.input))
+            fixed = find_fixed(module, image, fields)
             module.fixed_layers = fixed
             found = ChannelGraph(module, example_input(card.input)).groups
         except GroupError as error:
@@ -290,18 +295,11 @@ def _outputs(module: nn.Module, image: torch.Tensor) -> list[Array]:
         return [output.numpy() for output in module(image)]
 
 
-def _difference(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]]) -> float:
-    """Return the greatest difference, as a share of the largest number in its output."""
-    greatest = 0.0
-    for ours, theirs in zip(found, expected, strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            if one.shape != other.shape:
-                return float('inf')
-            largest = max(float(np.abs(other).max(initial=0)), 1e-6)
-            difference = float(np.abs(one - other).max(initial=0)) / largest
-            if not difference <= greatest:
-                greatest = difference
-    return greatest
+def _difference(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]],
+                fields: Divide) -> float:
+    """Return the greatest difference of all images (see :func:`.comparison.difference`)."""
+    return max(difference(ours, theirs, fields)
+               for ours, theirs in zip(found, expected, strict=True))
 
 
 def _runs_at_other_sizes(module: nn.Module, card: Card) -> bool:

@@ -17,22 +17,21 @@ import torch
 from torch import nn
 
 from prune_perception.pruning.groups import ChannelGraph, ChannelGroup, GroupError
+from prune_perception.pruning.importing.comparison import difference, Divide, TOLERANCE
 
-_TOLERANCE = 1e-3  # of the largest number in an output
 
-
-def find_fixed(module: nn.Module, example: torch.Tensor, seed: int = 0) -> dict[str, str]:
+def find_fixed(module: nn.Module, image: torch.Tensor, fields: Divide = list) -> dict[str, str]:
     """
     Return why the channels of some groups must stay, by the name of the group.
 
     Groups that the dependency graph leaves dense by itself are not among them.
 
-    :param example: float32 (1, 3, height, width); noise takes its place.
+    :param image: float32 (1, 3, height, width), as the network is fed: a picture, or noise of its
+        range.
+    :param fields: divides the outputs into what is compared by itself.
     :raises GroupError: the network cannot be traced.
     """
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(example.shape, generator=generator)
-    groups = [group for group in ChannelGraph(module, example).groups
+    groups = [group for group in ChannelGraph(module, image).groups
               if not group.fixed and group.channels > group.unit]
     # A norm over several channels changes with them: its groups are tried by themselves, and
     # need not compute the same.
@@ -40,28 +39,28 @@ def find_fixed(module: nn.Module, example: torch.Tensor, seed: int = 0) -> dict[
     plain = [group for group in groups if group not in mixed]
     fixed: dict[str, str] = {}
     for part, exact in ((plain, True), (mixed, False)):
-        _search(module, image, part, exact, fixed)
+        _search(module, image, fields, part, exact, fixed)
     return fixed
 
 
-def _search(module: nn.Module, image: torch.Tensor, groups: Sequence[ChannelGroup], exact: bool,
-            fixed: dict[str, str]) -> None:
+def _search(module: nn.Module, image: torch.Tensor, fields: Divide,
+            groups: Sequence[ChannelGroup], exact: bool, fixed: dict[str, str]) -> None:
     """Note the groups that cannot lose a unit: all together first, then by halves."""
     if not groups:
         return
-    reason = _breaks(module, image, groups, exact)
+    reason = _breaks(module, image, fields, groups, exact)
     if not reason:
         return
     if len(groups) == 1:
         fixed[groups[0].name] = reason
         return
     half = len(groups) // 2
-    _search(module, image, groups[:half], exact, fixed)
-    _search(module, image, groups[half:], exact, fixed)
+    _search(module, image, fields, groups[:half], exact, fixed)
+    _search(module, image, fields, groups[half:], exact, fixed)
 
 
-def _breaks(module: nn.Module, image: torch.Tensor, groups: Sequence[ChannelGroup],
-            exact: bool) -> str:
+def _breaks(module: nn.Module, image: torch.Tensor, fields: Divide,
+            groups: Sequence[ChannelGroup], exact: bool) -> str:
     """Return what goes wrong when each of some groups loses a unit; empty if nothing does."""
     removed = {group.name: _unit(group) for group in groups}
     silent = copy.deepcopy(module)
@@ -76,12 +75,11 @@ def _breaks(module: nn.Module, image: torch.Tensor, groups: Sequence[ChannelGrou
         except (GroupError, RuntimeError, IndexError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             return f'without some of them the network does not run ({first})'
-    for ours, theirs in zip(found, expected, strict=True):
-        if ours.shape != theirs.shape:
-            return 'without some of them an output has another shape'
-        if exact and not torch.isclose(
-                ours, theirs, rtol=0, atol=_TOLERANCE * float(theirs.abs().max())).all():
-            return 'without some of them others are computed otherwise'
+    ours, theirs = ([output.numpy() for output in outputs] for outputs in (found, expected))
+    if [one.shape for one in ours] != [one.shape for one in theirs]:
+        return 'without some of them an output has another shape'
+    if exact and difference(ours, theirs, fields) > TOLERANCE:
+        return 'without some of them others are computed otherwise'
     return ''
 
 
