@@ -310,6 +310,41 @@ def test_images_that_a_graph_cannot_hold_side_by_side_are_run_in_turns() -> None
             assert torch.equal(module(image[None])[0][0], found)
 
 
+@pytest.mark.parametrize('parts', [
+    [('Mul', [np.float32(3)], {}), ('Cast', [], {'to': 7}), ('Cast', [], {'to': 1}),
+     ('Div', [np.float32(2)], {})],
+    [('ArgMax', [], {'axis': 1}), ('Cast', [], {'to': 1}), ('Div', [np.float32(2)], {})],
+    [('Greater', [np.float32(0)], {}), ('Cast', [], {'to': 1}), ('Add', ['v1.0'], {})]],
+    ids=['integers', 'places', 'masks'])
+def test_casts_of_what_is_no_float_stay(parts: list[Part]) -> None:
+    """Integers divide to integers, and two masks add up to one."""
+    compare(model([(op, [np.array(item) if isinstance(item, np.generic) else item
+                         for item in inputs], attributes) for op, inputs, attributes in parts]))
+
+
+def test_a_cast_of_floats_goes() -> None:
+    assert b'Cast' not in compare(model([('Cast', [], {'to': 1}), ('Relu', [], {})])).structure
+
+
+def test_long_chains_of_activations() -> None:
+    """Each value of a SiLU is taken twice: followed one by one, they would never end."""
+    parts: list[Part] = [('Relu', [], {})]
+    for number in range(0, 120, 2):
+        parts += [('Sigmoid', [], {}), ('Mul', [f'v{number}.0'], {})]
+    compare(model(parts))
+
+
+def test_an_output_that_is_left_out_is_no_input_that_is() -> None:
+    nodes = [helper.make_node('Det', ['x'], ['strange', '']),
+             helper.make_node('Clip', ['x', '', 'most'], ['y'])]
+    graph = helper.make_graph(
+        nodes, 'one', [helper.make_tensor_value_info('x', TensorProto.FLOAT, SHAPE)],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(0.5, np.float32), 'most')])
+    rebuilt(helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 18)]).SerializeToString())
+
+
 @pytest.mark.parametrize(('parts', 'reason'), [
     ([('NonZero', [], {}), ('Det', [], {})], 'operators that cannot be converted: Det, NonZero'),
     ([('Resize', [None, np.array([1, 1, 2, 2], np.float32)], {

@@ -94,7 +94,8 @@ def _needed(graph: Graph) -> list[Node]:
     wanted, found = set(graph.outputs), []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
+            # An output left out has the name of an input left out.
+            wanted.update(filter(None, node.inputs))
             found.append(node)
     return found[::-1]
 

@@ -42,7 +42,7 @@ def simplify(graph: Graph) -> tuple[Graph, dict[str, Array]]:
     """
     traced = trace(graph)
     _compute_what_is_known(graph, traced)
-    _shorten(graph)
+    _shorten(graph, traced)
     shapes = _shapes(graph)
     for change in (_join_linear, _join_group_norm, _join_prelu):
         change(graph, shapes)
@@ -70,16 +70,16 @@ def _compute_what_is_known(graph: Graph, traced: Traced) -> None:
     graph.sweep()
 
 
-def _shorten(graph: Graph) -> None:
+def _shorten(graph: Graph, traced: Traced) -> None:
     """Take out nodes that change nothing, and transpositions that undo each other."""
     kept: list[Node] = []
     makers: dict[str, Node] = {}
     for node in graph.nodes:
         source = node.inputs[0] if node.inputs else ''
         before = makers.get(source)
-        # A cast changes nothing: what comes from the image is float32 here.
         if node.op in ('Identity', 'Dropout') or (
-                node.op == 'Cast' and node.attributes.get('to') == 1):
+                node.op == 'Cast' and traced.values[source].dtype
+                == traced.values[node.outputs[0]].dtype):
             graph.rename(node.outputs[0], source)
             continue
         if node.op == 'Transpose' and before is not None and before.op == 'Transpose':
@@ -327,8 +327,9 @@ def _part_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> No
     while changed:
         changed = False
         makers = graph.makers()
+        useful = _useful(graph, shapes)
         for node in list(graph.nodes):
-            if not _is_useful(graph, node, shapes):
+            if id(node) not in useful:
                 continue
             sides = [_parts_of(graph, name, makers)
                      for name in node.inputs[:2 if node.op == 'Mul' else 1]
@@ -352,17 +353,23 @@ def _is_single(node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
     return node.op == 'BatchNormalization' and len(shape) == 4
 
 
-def _is_useful(graph: Graph, node: Node, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Return whether a node is such a layer, or is on the way to one."""
-    if _is_single(node, shapes):
-        return all(name in graph.constants for name in node.inputs[1:] if name)
-    if node.op not in (*_ELEMENTWISE, 'Mul') or node.outputs[0] in graph.outputs or len(
-            shapes.get(node.outputs[0], ())) != 4 or (
-            any(graph.constants[name].size > 1 for name in node.inputs if name in
-                graph.constants)):
-        return False
-    return any(_is_useful(graph, user, shapes) for user in graph.nodes
-               if node.outputs[0] in user.inputs)
+def _useful(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> set[int]:
+    """Return the identities of the nodes that are such layers, or on the way to one."""
+    useful: set[int] = set()
+    wanted: set[str] = set()  # values that a useful node takes
+    for node in reversed(graph.nodes):
+        if _is_single(node, shapes):
+            if not all(name in graph.constants for name in node.inputs[1:] if name):
+                continue
+        elif node.op not in (*_ELEMENTWISE, 'Mul') or node.outputs[0] not in wanted or (
+                node.outputs[0] in graph.outputs) or len(
+                shapes.get(node.outputs[0], ())) != 4 or (
+                any(graph.constants[name].size > 1 for name in node.inputs if name in
+                    graph.constants)):
+            continue
+        useful.add(id(node))
+        wanted.update(node.inputs)
+    return useful
 
 
 def _part(graph: Graph, node: Node, sides: list[list[str]], sizes: list[int],
