@@ -186,6 +186,43 @@ def functions(model: onnx.ModelProto) -> None:
         'own', 'F', ['a'], ['b'], [], [helper.make_opsetid('', 17)]))
 
 
+def many_constants(model: onnx.ModelProto) -> None:
+    """Each small enough for itself: three times a quarter of a gigabyte."""
+    model.graph.initializer.append(helper.make_tensor(
+        'size', TensorProto.INT64, [3], [1000, 200, 300]))
+    for number in range(3):
+        model.graph.node.insert(0, helper.make_node('ConstantOfShape', ['size'], [f'b{number}']))
+        model.graph.node.append(helper.make_node('ReduceMax', [f'b{number}'], [f'm{number}']))
+        model.graph.node.append(helper.make_node(
+            'Add', [f'z{number - 1}' if number else 'y', f'm{number}'], [f'z{number}']))
+    model.graph.output[0].name = 'z2'
+
+
+def the_same_bytes_often(model: onnx.ModelProto) -> None:
+    """Tensors that all lie in one file, which has no storage either."""
+    external(model, 'sparse.bin')
+    model.graph.initializer[0].dims[:] = [1 << 26]
+    for number in range(4):
+        model.graph.initializer.append(model.graph.initializer[0])
+        model.graph.initializer[-1].name = f'w{number}'
+
+
+def constant_of_nothing(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node('Constant', [], [], 'nothing', value_float=1.0))
+
+
+def made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node('Relu', ['y'], ['y'], 'again'))
+
+
+def makes_a_weight(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node('Relu', ['y'], ['w'], 'again'))
+
+
+def weights_twice(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
 REASONS: list[tuple[Callable[[onnx.ModelProto], None], str]] = [
     (declared_large, "tensor 'w' is declared as [50000, 50000, 1, 1], and has 168 bytes for it"),
     (no_numbers, "tensor 'w' is declared as [14, 3, 1, 1], and has 0 numbers for it"),
@@ -203,6 +240,12 @@ REASONS: list[tuple[Callable[[onnx.ModelProto], None], str]] = [
     (with_code, 'operators that cannot be converted: com.somebody.PyOp'),
     (texts, "tensor 't' holds texts, not numbers"),
     (two_inputs, 'has 2 inputs (x, more); a detector has one, the image'),
+    (many_constants, '(ConstantOfShape) would make more than 1.34e+08 numbers together with'),
+    (the_same_bytes_often, 'its weights in other files are 1.34e+09 bytes together'),
+    (constant_of_nothing, "node 'nothing' makes nothing"),
+    (made_twice, "node 'again' makes 'y', which is there already"),
+    (makes_a_weight, "node 'again' makes 'w', which is there already"),
+    (weights_twice, "has two weights called 'w'"),
     (functions, 'has functions of its own (F, …)')]
 
 
@@ -214,6 +257,8 @@ def test_graphs(change: Callable[[onnx.ModelProto], None], reason: str, tmp_path
     folder = tmp_path / 'folder'
     folder.mkdir()
     (folder / 'link.bin').symlink_to(tmp_path / 'secret.bin')
+    with (folder / 'sparse.bin').open('wb') as file:
+        file.truncate(1 << 28)
     model = small_model()
     change(model)
     (folder / 'model.onnx').write_bytes(model.SerializeToString())

@@ -26,6 +26,7 @@ from prune_perception.networks.imported.operators import (
 # kilobyte can ask for any.
 _MOST_COMPUTED = 1 << 28
 _MOST_KNOWN = 1 << 26
+_MOST_KNOWN_TOGETHER = 1 << 27  # all are kept: 1 GiB at most
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ def trace(graph: Graph) -> Traced:
     values[graph.image] = torch.empty(graph.image_shape, device='meta')
     steps: list[tuple[Node, Step]] = []
     computed = {graph.image}
+    known = 0
     # A default device that the caller has set must not reach the constants.
     with torch.device('cpu'), torch.no_grad():
         for node in needed:
             try:
                 step = OPERATORS[node.op](Given(node, values, computed, graph.opset))
-                made = _follow(step, values)
+                made = _follow(step, values, _MOST_KNOWN_TOGETHER - known)
+                known += _known_numbers(made)
             except UnsupportedError as error:
                 raise BundleError(f'cannot be converted: {error}') from error
             except BundleError as error:
@@ -100,8 +103,16 @@ def _needed(graph: Graph) -> list[Node]:
     return found[::-1]
 
 
-def _follow(step: Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """Return what a step makes: with storage if all that it takes has some."""
+def _known_numbers(made: tuple[Tensor, ...]) -> int:
+    return sum(value.numel() for value in made if not value.is_meta)
+
+
+def _follow(step: Step, values: Mapping[str, Tensor], left: int) -> tuple[Tensor, ...]:
+    """
+    Return what a step makes: with storage if all that it takes has some.
+
+    :param left: how many numbers may still be stored.
+    """
     given = [values[name] for name in step.inputs]
     known = step.layer is None and not any(value.is_meta for value in given)
     if not known or given:
@@ -110,8 +121,10 @@ def _follow(step: Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         _check_size(made, _MOST_KNOWN if known else _MOST_COMPUTED)
         if not known:
             return made
+        _check_left(made, left)
     made = _listed(_apply(step, None, given))
     _check_size(made, _MOST_KNOWN)
+    _check_left(made, left)
     return tuple(value.contiguous() for value in made)
 
 
@@ -121,6 +134,12 @@ def _check_size(values: tuple[Tensor, ...], most: int) -> None:
             raise BundleError(
                 f'would make {list(value.shape)}, {value.numel():.3g} numbers; at most '
                 f'{most:.3g} are made')
+
+
+def _check_left(values: tuple[Tensor, ...], left: int) -> None:
+    if sum(value.numel() for value in values) > left:
+        raise BundleError(f'would make more than {_MOST_KNOWN_TOGETHER:.3g} numbers together with '
+                          'the nodes before it, all without the image')
 
 
 def _apply(step: Step, layer: nn.Module | None, given: list[Tensor]) -> Any:

@@ -24,6 +24,7 @@ from prune_perception.networks.imported.graph import Array, as_float32, Graph, N
 OWN_DOMAIN = 'prune_perception'
 _LARGEST_FILE = 2 << 30  # bytes, the limit of the format
 _MOST_NODES = 50_000
+_MOST_EXTERNAL = 1 << 30  # bytes of all weights in other files; many may name the same
 _IR_VERSION = 10
 _FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _DOMAINS = ('', 'ai.onnx', OWN_DOMAIN)
@@ -130,7 +131,12 @@ def _read(model: onnx.ModelProto, path: Path) -> OnnxFile:
         raise BundleError(f'{path}: has {len(proto.node)} nodes; at most {_MOST_NODES} are read')
     if proto.sparse_initializer:
         raise BundleError(f'{path}: has sparse weights, which are not read')
-    constants = {tensor.name: _array(tensor, path) for tensor in proto.initializer}
+    _check_external(proto, path)
+    constants: dict[str, Array] = {}
+    for tensor in proto.initializer:
+        if tensor.name in constants:
+            raise BundleError(f'{path}: has two weights called {tensor.name!r}')
+        constants[tensor.name] = _array(tensor, path)
     inputs = tuple(_declared(item, path) for item in proto.input if item.name not in constants)
     outputs = tuple(_declared(item, path) for item in proto.output)
     if not outputs:
@@ -143,7 +149,13 @@ def _read(model: onnx.ModelProto, path: Path) -> OnnxFile:
             if name not in known:
                 raise BundleError(
                     f'{path}: node {node.name!r} takes {name!r}, which nothing before it makes')
-        known.update(node.outputs)
+        if not any(node.outputs):
+            raise BundleError(f'{path}: node {node.name!r} makes nothing')
+        for name in filter(None, node.outputs):
+            if name in known:
+                raise BundleError(f'{path}: node {node.name!r} makes {name!r}, which is there '
+                                  'already')
+            known.add(name)
         if node.op == 'Constant':
             constants[node.outputs[0]] = _constant(node, path)
         else:
@@ -212,6 +224,19 @@ def _array(tensor: TensorProto, path: Path) -> Array:
 def _bits(dtype: np.dtype[Any]) -> int:
     small = {'int4': 4, 'uint4': 4, 'float4_e2m1fn': 4, 'int2': 2, 'uint2': 2}
     return small.get(dtype.name, 8 * dtype.itemsize)
+
+
+def _check_external(proto: onnx.GraphProto, path: Path) -> None:
+    """Refuse weights in other files that would fill the memory together."""
+    tensors = [*proto.initializer, *(
+        attribute.t for node in proto.node for attribute in node.attribute
+        if attribute.type == onnx.AttributeProto.TENSOR)]
+    size = sum(math.prod(tensor.dims) * _dtype(tensor.data_type, tensor.name, path).itemsize
+               for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL
+               and min(tensor.dims, default=0) >= 0)
+    if size > _MOST_EXTERNAL:
+        raise BundleError(f'{path}: its weights in other files are {size:.3g} bytes together; at '
+                          f'most {_MOST_EXTERNAL:.3g} are read')
 
 
 def _external(tensor: TensorProto, size: int, path: Path) -> bytes:
