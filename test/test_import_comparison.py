@@ -154,7 +154,8 @@ def test_tiny_scores_are_not_their_own_measure() -> None:
 def test_columns_of_a_list_are_its_fields() -> None:
     from prune_perception.bundle import InputSpec, OutputSpec
     decoder = ListedDecoder(
-        2, InputSpec(64, 96, 'rgb', (0, 0, 0), (1, 1, 1), 'stretch'), [OutputSpec('list', (1, 5, 6))], boxes='xyxy')
+        2, InputSpec(64, 96, 'rgb', (0, 0, 0), (1, 1, 1), 'stretch'),
+        [OutputSpec('list', (1, 5, 6))], boxes='xyxy')
     one = np.full((1, 5, 6), 500.0)
     one[..., 4] = 0.5
     other = one.copy()
