@@ -19,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper, TensorProto
 
 from prune_perception.bundle import BundleError
+from prune_perception.networks.beside import file_beside
 from prune_perception.networks.imported.graph import Array, as_float32, Graph, Node
 
 OWN_DOMAIN = 'prune_perception'
@@ -243,16 +244,10 @@ def _external(tensor: TensorProto, size: int, path: Path) -> bytes:
     """Return the bytes of a weight that lies in another file of the model's folder."""
     where = {item.key: item.value for item in tensor.external_data}
     location = where.get('location', '')
-    folder = path.parent.resolve()
     try:
-        file = (folder / location).resolve()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BundleError(f'{path}: weight {tensor.name!r} lies in {location!r}, which is no '
-                          'place') from error
-    if not location or not file.is_relative_to(folder):
-        raise BundleError(
-            f'{path}: weight {tensor.name!r} lies in {location!r}, outside the folder of the '
-            'model; nothing is read from there')
+        file = file_beside(path, location)
+    except ValueError as error:
+        raise BundleError(f'{path}: weight {tensor.name!r} lies in {error}') from error
     try:
         offset, length = int(where.get('offset') or 0), int(where.get('length') or size)
         if offset < 0 or length != size:
