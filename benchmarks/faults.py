@@ -11,7 +11,8 @@ DDS, and starts the node again a second after it ended, as the launch file does.
   second.
 - *Back*: from the fault, or where it lasts from its end, to the first detections of an image that
   was sent after it.
-- *Ended*: the exit status of the process, where it ended.
+- *Ended*: the exit status of the process, where it ended; below it, after what time the node that
+  was started again was active.
 
 The network that hangs or fails is the shipped one with a branch for images that are all white
 (``broken_networks.py``): a loop without end, a single operator that takes hours, an index out of
@@ -28,6 +29,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -234,7 +236,7 @@ class Run:
               mend: Callable[[], Any] = lambda: None) -> None:
         """Do something bad, for some time, and note what follows."""
         self.robot.settle()
-        begin = time.monotonic()
+        begin, clock = time.monotonic(), time.time()
         act()
         time.sleep(lasts)
         mended = time.monotonic() if lasts else begin
@@ -242,15 +244,22 @@ class Run:
         back = self.robot.back(max(mended, self.ended(begin) or 0.0))
         # A process that is about to end does so later than the image after the fault was sent.
         time.sleep(4.0)
+        more = {}
         if self.ended(begin):
             back = self.robot.back(self.ended(begin) or 0.0)
-        self.note(name, begin, None if back is None else back - mended)
+            more = {'note': f'active again after {self.active_since() - clock:.2f} s'}
+        self.note(name, begin, None if back is None else back - mended, **more)
 
     def see(self, name: str, make: Callable[[int], Any], seconds: float) -> None:
         """Have the camera send other images for some time."""
         usual = self.robot.make
         self.fault(name, lambda: setattr(self.robot, 'make', make), lasts=seconds,
                    mend=lambda: setattr(self.robot, 'make', usual))
+
+    def active_since(self) -> float:
+        """Return when the node became active last, by the log's clock."""
+        return max(float(match[1]) for line in self.node.console() if (
+            match := re.search(r'\[(\d+\.\d+)\].*: waiting for images on', line)))
 
     def ended(self, since: float) -> float | None:
         """Return when the process ended."""
