@@ -240,8 +240,8 @@ def yolox(folder: Path) -> Made:
         return (np.concatenate([centre - half, centre + half], 1), rows[:, 4:5] * rows[:, 5:])
 
     return Made([str(folder / 'yolox.onnx'), '--classes', 'coco', '--resize', 'letterbox',
-                 '--colour', 'bgr', '--mean', '0', '--std', '1', '--decoder', 'yolox',
-                 '--decoder-setting', 'scores=probabilities'], decode)
+                 '--placement', 'top_left', '--colour', 'bgr', '--mean', '0', '--std', '1',
+                 '--decoder', 'yolox', '--decoder-setting', 'scores=probabilities'], decode)
 
 
 NETWORKS: dict[str, tuple[str, Callable[[Path], Made]]] = {

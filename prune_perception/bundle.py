@@ -40,6 +40,7 @@ STRUCTURE = 'structure.onnx'
 
 COLOUR_ORDERS = ('bgr', 'rgb')
 RESIZE_RULES = ('stretch', 'letterbox', 'centre_crop')
+PLACEMENTS = ('centre', 'top_left')
 
 _LARGEST_CARD = 4 << 20  # bytes; a card is read whole, a mistaken file should not be
 _LARGEST_SIDE = 16384  # pixels
@@ -74,6 +75,10 @@ class InputSpec:
     :param mean: three numbers, in units of pixel values.
     :param std: three numbers above 0, in units of pixel values.
     :param resize: ``stretch`` (ratio not kept), ``letterbox`` or ``centre_crop``.
+    :param placement: where a letterbox has the image: in the ``centre``, as where None is said,
+        or ``top_left``, with all of the padding at the right and below.
+    :param padding: three integers from 0 to 255 in ``colour_order``, which a letterbox fills the
+        rest with; None for the grey of the YOLO family, 114.
     """
 
     height: int
@@ -82,6 +87,8 @@ class InputSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resize: str
+    placement: str | None = None
+    padding: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -491,9 +498,9 @@ class _Fields:
             raise self.refuse(name, 'is empty')
         return value
 
-    def choice(self, name: str, choices: Sequence[str]) -> str:
-        value = self.get(name, str)
-        if value not in choices:
+    def choice(self, name: str, choices: Sequence[str], default: Any = ...) -> Any:
+        value = self.get(name, str, default)
+        if value not in (*choices, default):
             raise self.refuse(name, f'is {value!r}; known are {", ".join(choices)}')
         return value
 
@@ -510,6 +517,15 @@ class _Fields:
                 type(item) in (int, float) and abs(item) < 1e6 for item in value):
             raise self.refuse(name, f'must be three numbers, not {_short(value)}')
         return (float(value[0]), float(value[1]), float(value[2]))
+
+    def colour(self, name: str) -> tuple[int, int, int] | None:
+        value = self.get(name, list, None)
+        if value is None:
+            return None
+        if len(value) != 3 or not all(type(item) is int and 0 <= item <= 255 for item in value):
+            raise self.refuse(
+                name, f'must be three integers from 0 to 255, not {_short(value)}')
+        return (value[0], value[1], value[2])
 
     def integers(self, name: str, value: Any) -> tuple[int, ...]:
         if (not isinstance(value, list) or not value
@@ -552,20 +568,13 @@ def _parse_card(path: Path, text: bytes) -> Card:
         raise card.refuse('schema', f'{schema} {advice} (this one reads {SCHEMA})')
     card.choice('task', ('detection',))
 
-    fed = card.fields('input')
-    std = fed.triple('std')
-    if min(std) <= 0:
-        raise fed.refuse('std', f'must be above 0, not {list(std)}')
     network = None if value.get('network') is None else card.fields('network')
     decoder = card.fields('decoder')
     provenance = card.fields('provenance')
     return Card(
         name=card.text('name'),
         class_names=_class_names(card),
-        input=InputSpec(
-            height=fed.side('height'), width=fed.side('width'),
-            colour_order=fed.choice('colour_order', COLOUR_ORDERS),
-            mean=fed.triple('mean'), std=std, resize=fed.choice('resize', RESIZE_RULES)),
+        input=_input(card.fields('input')),
         outputs=_outputs(path, card),
         decoder=DecoderSpec(decoder.text('name'), decoder.get('settings', dict, {})),
         network=None if network is None else NetworkSpec(
@@ -585,6 +594,22 @@ def _parse_card(path: Path, text: bytes) -> Card:
         certificate=card.get('certificate', dict, None),
         quantisation=_quantisation(card),
         files=_files(card))
+
+
+def _input(fed: _Fields) -> InputSpec:
+    spec = InputSpec(
+        height=fed.side('height'), width=fed.side('width'),
+        colour_order=fed.choice('colour_order', COLOUR_ORDERS),
+        mean=fed.triple('mean'), std=fed.triple('std'),
+        resize=fed.choice('resize', RESIZE_RULES),
+        placement=fed.choice('placement', PLACEMENTS, None), padding=fed.colour('padding'))
+    if min(spec.std) <= 0:
+        raise fed.refuse('std', f'must be above 0, not {list(spec.std)}')
+    for name, value in (('placement', spec.placement), ('padding', spec.padding)):
+        if value is not None and spec.resize != 'letterbox':
+            raise fed.refuse(
+                name, f'is of a letterbox, and input.resize is {spec.resize!r}; leave it out')
+    return spec
 
 
 def _class_names(card: _Fields) -> tuple[str, ...]:

@@ -140,6 +140,26 @@ def test_digest_names_the_content(tmp_path: Path) -> None:
     assert len({first, digest('graph', GRAPH + b'!'), digest('card', licence='MIT')}) == 3
 
 
+@pytest.mark.parametrize('changes', [
+    {}, {'placement': 'top_left'}, {'placement': 'centre'}, {'padding': (124, 116, 0)},
+    {'placement': 'top_left', 'padding': (0, 0, 0)}])
+def test_a_letterbox_comes_back_as_it_was_written(
+        tmp_path: Path, changes: dict[str, Any]) -> None:
+    fed = replace(small_card().input, resize='letterbox', **changes)
+    bundle = write_bundle(tmp_path / 'model', small_card(input=fed), FILES)
+    assert bundle.card.input == fed
+    said = yaml.safe_load((bundle.folder / 'model.yaml').read_text(encoding='utf-8'))['input']
+    # What was not said is not written, so that a card is as it was before there was more to say.
+    assert {'placement', 'padding'} & set(said) == set(changes)
+
+
+def test_a_card_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
+    card = small_card(input=replace(small_card().input, placement='top_left'))
+    assert 'input.placement is of a letterbox' in refusal(
+        lambda: write_bundle(tmp_path / 'model', card, FILES))
+    assert not list(tmp_path.iterdir())
+
+
 def test_committed_bundle_is_read() -> None:
     bundle = read_bundle(COMMITTED)
     assert bundle.card.name == 'nanodet_g'
@@ -297,6 +317,18 @@ def test_nothing_in_a_card_is_executed(bundle: Bundle, tag: str) -> None:
     ('input/colour_order', 'gbr', "input.colour_order is 'gbr'; known are bgr, rgb"),
     ('input/resize', 1, 'input.resize must be a text, not an integer'),
     ('input/resize', 'crop', "input.resize is 'crop'; known are stretch, letterbox, centre_crop"),
+    ('input/placement', 3, 'input.placement must be a text, not an integer'),
+    ('input/placement', 'left', "input.placement is 'left'; known are centre, top_left"),
+    ('input/placement', 'top_left',
+     "input.placement is of a letterbox, and input.resize is 'stretch'; leave it out"),
+    ('input/placement', 'centre', 'input.placement is of a letterbox'),
+    ('input/padding', [0, 0, 0], 'input.padding is of a letterbox, and input.resize is'),
+    ('input/padding', 114, 'input.padding must be a list, not an integer'),
+    ('input/padding', [114], 'input.padding must be three integers from 0 to 255, not [114]'),
+    ('input/padding', [1, 2, 256], 'input.padding must be three integers from 0 to 255'),
+    ('input/padding', [1, -2, 3], 'input.padding must be three integers from 0 to 255'),
+    ('input/padding', [1, 2, 3.5], 'input.padding must be three integers from 0 to 255'),
+    ('input/padding', [1, 2, True], 'input.padding must be three integers from 0 to 255'),
     ('input/mean', 5, 'input.mean must be a list, not an integer'),
     ('input/mean', [1, 2], 'input.mean must be three numbers, not [1, 2]'),
     ('input/mean', [1, 2, 'x'], 'input.mean must be three numbers'),

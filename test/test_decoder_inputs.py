@@ -18,12 +18,14 @@ from prune_perception.runtime.detector import Detector
 CELL = 8
 
 
-def write_sees_red(folder: Path, order: str, resize: str, last: bool) -> Bundle:
+def write_sees_red(
+        folder: Path, order: str, resize: str, last: bool, placement: str | None = None) -> Bundle:
     """Write a detector that sees a person of 16 x 16 pixels about each red cell of 8 x 8."""
     shape = (1, 4, 8, 7) if last else (1, 7, 4, 8)
     card = replace(
         small_card(), network=None,
-        input=InputSpec(32, 64, order, (120.0, 130.0, 140.0), (60.0, 70.0, 80.0), resize),
+        input=InputSpec(32, 64, order, (120.0, 130.0, 140.0), (60.0, 70.0, 80.0), resize,
+                        placement),
         outputs=(OutputSpec('out', shape),), decoder=DecoderSpec('yolox', {'strides': [CELL]}))
     red = order.index('r')
     kernel = np.zeros((7, 3, CELL, CELL), np.float32)
@@ -68,3 +70,16 @@ def test_a_red_square_is_found_where_it_is(
                     ).detect(image).detections
     box = [4 * scale, top - 4 * scale, 20 * scale, top + 12 * scale]
     assert (seen.boxes.tolist(), seen.classes.tolist()) == ([box], [0])
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_a_letterbox_at_the_top_left_finds_it_where_it_is(tmp_path: Path, order: str) -> None:
+    # 48 high and 80 wide, so 2/3: 53 columns and 32 rows, at the left and not 5 columns from it.
+    # The square from (36, 24) to (48, 36) fills the cell from (24, 16) to (32, 24).
+    image = np.full((48, 80, 3), (255, 255, 0), np.uint8)
+    image[24:36, 36:48] = (0, 0, 255)
+    bundle = write_sees_red(tmp_path, order, 'letterbox', False, 'top_left')
+    seen = Detector(bundle, score_threshold=0.3).detect(image).detections
+    # (20, 12) to (36, 28) in the input; across it is 53 / 80, for columns are whole.
+    np.testing.assert_allclose(
+        seen.boxes, [[20 * 80 / 53, 18, 36 * 80 / 53, 42]], rtol=1e-5)

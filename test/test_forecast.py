@@ -10,6 +10,7 @@ import re
 from types import MappingProxyType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -180,10 +181,50 @@ def test_nothing_to_agree_on_is_refused():
 
 
 def test_mirrored_twice_is_what_it_was():
-    found = [one(0.1), Detections.none()]
-    assert mirrored(found)[0].boxes[0] == pytest.approx([0.7, 0.2, 0.9, 0.6])
-    for again, was in zip(mirrored(mirrored(found)), found, strict=True):
+    found, shares = [one(0.1), Detections.none()], np.ones(2, np.float32)
+    assert mirrored(found, shares)[0].boxes[0] == pytest.approx([0.7, 0.2, 0.9, 0.6])
+    for again, was in zip(mirrored(mirrored(found, shares), shares), found, strict=True):
         assert again.boxes == pytest.approx(was.boxes)
+
+
+def test_what_lies_in_a_mirrored_part_is_put_back_within_it():
+    # 0.1 to 0.3 of the width, of which the left half was mirrored.
+    back = mirrored([one(0.1)], np.array([0.5], np.float32))
+    assert back[0].boxes[0] == pytest.approx([0.2, 0.2, 0.4, 0.6])
+
+
+class EnoughSeen(Exception):
+    """What a test wants to know is known."""
+
+
+def test_consistency_is_by_pictures_that_are_mirrored_in_their_place(
+        request_of, tmp_path, monkeypatch):
+    request = request_of()
+    (tmp_path / 'tall').mkdir()
+    for path in sorted(request.data.iterdir())[:20]:  # 32 x 32 of 32 x 64: half of the input
+        assert cv2.imwrite(str(tmp_path / 'tall' / path.name), cv2.imread(str(path))[:, :32])
+    shown = []
+
+    def see(network, card, images):
+        shown.append(images)
+        return detections_of(network, card, images)
+
+    def put_back(found, shares):
+        assert shares.tolist() == [0.5] * len(found)
+        raise EnoughSeen
+
+    monkeypatch.setattr(forecaster, 'detections_of', see)
+    monkeypatch.setattr(forecaster, 'mirrored', put_back)
+    with networks_in_use():
+        bundle = write_squares(tmp_path / 'dense')
+        bundle = replace_card(bundle, replace(bundle.card, input=replace(
+            bundle.card.input, resize='letterbox', placement='top_left')))
+        with pytest.raises(EnoughSeen):
+            forecast(replace(request, bundle=bundle, data=tmp_path / 'tall'))
+    upright, turned = shown
+    assert upright[:, :, :32].any()
+    np.testing.assert_array_equal(turned[:, :, :32], upright[:, :, :32][:, :, ::-1])
+    assert (turned[:, :, 32:] == 114).all()
 
 
 # ---- the whole

@@ -65,6 +65,19 @@ def test_it_sees_what_the_network_saw(place: Path) -> None:
         assert sorted(found.classes) == [0, 1]
 
 
+@pytest.mark.parametrize(('words', 'wanted'), [
+    ([], (None, None)),
+    (['--placement', 'top_left', '--padding', '7'], ('top_left', (7, 7, 7))),
+    (['--padding', '124,116,104'], (None, (124, 116, 104)))])
+def test_how_a_letterbox_is_filled_is_said(
+        words: list[str], wanted: tuple[object, object], place: Path, tmp_path: Path) -> None:
+    assert main([
+        'import', str(place / 'squares.onnx'), '--classes', str(place / 'names.txt'),
+        *foreign.WORDS, '--resize', 'letterbox', *words, '-o', str(tmp_path / 'out')]) == 0
+    fed = read_bundle(tmp_path / 'out').card.input
+    assert (fed.resize, fed.placement, fed.padding) == ('letterbox', *wanted)
+
+
 def test_profile(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['profile', str(place / 'dense'), '--json', str(place / 'account.json')]) == 0
     account = json.loads((place / 'account.json').read_text())
@@ -129,6 +142,8 @@ def test_a_bundle_does_not_replace_what_it_is_made_of(
     (['--layout', 'nhwc'], 'with layout nhwc it has 64 colours'),
     (['--decoder-setting', 'bins=4'], 'decoder.settings do not fit'),
     (['--decoder-setting', 'colour=4'], 'decoder.settings do not fit'),
+    (['--placement', 'top_left'], '--placement is of a letterbox, and the resize rule is stretch'),
+    (['--padding', '0'], '--padding is of a letterbox, and the resize rule is stretch'),
     (['--checkpoint', 'some.pt'], '--checkpoint belongs to module:function')])
 def test_what_does_not_fit(words: list[str], reason: str, place: Path,
                            capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +157,10 @@ def test_what_does_not_fit(words: list[str], reason: str, place: Path,
 @pytest.mark.parametrize(('words', 'reason'), [
     (['--input', '0x5'], 'is not a size'), (['--mean', '1,2'], 'is not three numbers'),
     (['--std', 'nan'], 'is not three numbers'), (['--decoder', 'unknown'], 'invalid choice'),
+    (['--placement', 'left'], 'invalid choice'), (['--padding', '1,2'], 'is not three integers'),
+    (['--padding', '0,0,256'], 'is not three integers'),
+    (['--padding', '-1'], 'is not three integers'),
+    (['--padding', '114.5'], 'is not three integers'),
     (['--decoder-setting', 'bins'], 'is not KEY=VALUE'),
     (['--decoder-setting', 'bins={'], "'bins={'")])
 def test_words_that_are_wrong(words: list[str], reason: str,

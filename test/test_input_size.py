@@ -3,8 +3,8 @@
 
 """Which input size is taken, by what a network is said to see and to lose at each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +78,7 @@ class Told:
     :param agrees: of the dense network with itself, by size; None for the mirrored frames.
     :param costs: of the plan, by size; a text is why there is none.
     :param least: height below which the network fails.
+    :param fed: what is said of its input besides.
     """
 
     size: tuple[int, int]
@@ -85,10 +86,12 @@ class Told:
     costs: dict[tuple[int, int], float | str]
     network: str = 'dense'
     least: int = 0
+    fed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def card(self) -> Card:
-        return card_of(*self.size)
+        card = card_of(*self.size)
+        return replace(card, input=replace(card.input, **self.fed))
 
     def at(self, size: tuple[int, int]) -> 'Told':
         if size[0] < self.least:
@@ -121,7 +124,7 @@ def trying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sizes]:
         if mirrored:
             box[0], box[2] = 1 - box[2], 1 - box[0]
         return (Detections(np.array([box], np.float32), np.ones(1, np.float32),
-                           np.array([mirrored], np.int64)),)
+                           np.array([mirrored], np.int64)),) * len(images)
 
     def run(consistency: float, dense: list[float], costs: list[float | str],
             least: int = 0) -> Sizes:
@@ -194,6 +197,29 @@ def test_a_budget_that_no_size_meets_is_refused_with_the_last_reason(trying):
 
 def test_of_equal_losses_the_larger_size_is_taken():
     assert Sizes(1.0, (Trial((64, 64), 1, 2.0), Trial((32, 32), 1, 2.0))).best() == (64, 64)
+
+
+def test_a_picture_at_the_top_left_is_mirrored_in_its_place(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, judged = [], []
+
+    def detections_of(network: str, card: Card, images: Images) -> tuple[Detections, ...]:
+        shown.append(images[0, 0, :, 0].tolist())
+        return (Detections(np.array([[0, 0, 0.125, 1]], np.float32), np.ones(1, np.float32),
+                           np.zeros(1, np.int64)),) * len(images)
+
+    def agreement(wanted: tuple[Detections, ...], found: tuple[Detections, ...]) -> float:
+        judged.append(found[0].boxes[0, [0, 2]].tolist())
+        return 1.0
+
+    monkeypatch.setattr(input_size, 'detections_of', detections_of)
+    monkeypatch.setattr(input_size, 'agreement', agreement)
+    images = np.full((8, 4, 4, 3), 114, np.uint8)
+    images[:, :, 0], images[:, :, 1] = 0, 200
+    try_sizes(Told(SIZES[0], {}, dict.fromkeys(SIZES, 1.0), fed={
+        'resize': 'letterbox', 'placement': 'top_left'}), images, images[:3], plan, until=1e6)
+    assert shown[:2] == [[0, 200, 114, 114], [200, 0, 114, 114]]
+    assert judged[0] == [0.375, 0.5]
 
 
 def test_footage_in_which_nothing_is_seen_is_refused(monkeypatch):

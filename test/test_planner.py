@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip('torch_pruning')
 
 from prunable import CHANNELS, networks_in_use, write_footage, write_squares  # noqa: E402
 
-from prune_perception.bundle import Bundle  # noqa: E402
+from prune_perception.bundle import Bundle, write_bundle  # noqa: E402
 from prune_perception.energy.hardware import HardwareProfile, load_profile  # noqa: E402
 from prune_perception.pruning.footage import Images, read_footage  # noqa: E402
 from prune_perception.pruning.heads import HeadError  # noqa: E402
@@ -86,6 +87,16 @@ def test_the_same_network_at_another_size(planner, images):
     assert [group.name for group in smaller.groups] == [group.name for group in planner.groups]
     assert smaller.observe(images, 2).images[0].shape == (1, 3, 16, 32)
     assert smaller.at((32, 64)).card == planner.card
+
+
+def test_a_smaller_input_keeps_how_a_letterbox_is_filled(planner, tmp_path):
+    fed = replace(planner.card.input, resize='letterbox', placement='top_left',
+                  padding=(124, 116, 104))
+    whole = replace(planner, card=replace(planner.card, input=fed))
+    card = whole.at((16, 32)).card
+    assert card.input == replace(fed, height=16, width=32)
+    written = write_bundle(tmp_path / 'small', card, {'model.onnx': b'a graph'})
+    assert written.card.input == card.input
 
 
 def test_images_are_spread_evenly(planner, images):

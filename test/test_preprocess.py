@@ -8,15 +8,16 @@ import pytest
 from prune_perception.bundle import InputSpec
 from prune_perception.runtime.preprocess import Placement, Preprocessor
 
-RULES = ('stretch', 'letterbox', 'centre_crop')
+RULES = ('stretch', 'letterbox', 'top_left', 'centre_crop')  # top_left is a letterbox too
 BLUE, RED = (250, 20, 10), (10, 20, 250)  # BGR
 
 
 def preprocessor(
-        height: int, width: int, resize: str = 'stretch', colour_order: str = 'bgr'
-        ) -> Preprocessor:
-    return Preprocessor(
-        InputSpec(height, width, colour_order, (0., 0., 0.), (1., 1., 1.), resize))
+        height: int, width: int, resize: str = 'stretch', colour_order: str = 'bgr',
+        padding: tuple[int, int, int] | None = None) -> Preprocessor:
+    rule, placement = ('letterbox', resize) if resize in ('centre', 'top_left') else (resize, None)
+    return Preprocessor(InputSpec(
+        height, width, colour_order, (0., 0., 0.), (1., 1., 1.), rule, placement, padding))
 
 
 def plain(height: int, width: int, colour: tuple[int, int, int] = BLUE) -> NDArray[np.uint8]:
@@ -59,6 +60,43 @@ def test_letterbox_of_a_size_that_does_not_divide() -> None:
         placement.to_source(boxes((17, 0, 33, 50))), [[0, 0, 33, 100]], atol=1e-4)
 
 
+def test_letterbox_at_the_top_left_by_hand() -> None:
+    # 100 wide and 50 high into 64 x 64: 0.64, so 64 columns and the upper 32 rows.
+    image = plain(50, 100)
+    image[25:, 50:75] = RED
+    tensor, placement = preprocessor(64, 64, 'top_left')(image)
+    assert placement == Placement(0.64, 0.64, 0, 0, 100, 50)
+    assert (tensor[0, :15] == BLUE).all() and (tensor[0, :32, :31] == BLUE).all()
+    # From (50, 25) to (75, 50), which is from (32, 16) to (48, 32); at edges colours mix.
+    assert (tensor[0, 17:32, 33:47] == RED).all()
+    assert (tensor[0, :32, 49:] == BLUE).all()
+    assert (tensor[0, 32:] == 114).all()
+    found = placement.to_source(boxes((32, 16, 48, 32), (6.4, 12.8, 32, 25.6), (0, 30, 70, 60)))
+    np.testing.assert_allclose(
+        found, [[50, 25, 75, 50], [10, 20, 50, 40], [0, 46.875, 100, 50]], rtol=1e-6)
+    # 50 wide and 100 high: the left 32 columns.
+    tensor, placement = preprocessor(64, 64, 'top_left')(plain(100, 50))
+    assert placement == Placement(0.64, 0.64, 0, 0, 50, 100)
+    assert (tensor[0, :, :32] == BLUE).all() and (tensor[0, :, 32:] == 114).all()
+
+
+@pytest.mark.parametrize('placement', ['letterbox', 'centre'])
+def test_a_letterbox_is_in_the_centre_where_nothing_else_is_said(placement: str) -> None:
+    tensor, found = preprocessor(64, 64, placement)(plain(50, 100))
+    assert found == Placement(0.64, 0.64, 0, 16, 100, 50)
+    assert (tensor[0, 16:48] == BLUE).all()
+
+
+@pytest.mark.parametrize('placement', ['centre', 'top_left'])
+@pytest.mark.parametrize('order', ['bgr', 'rgb'])
+def test_padding_is_in_the_colour_order_of_the_network(placement: str, order: str) -> None:
+    prepare = preprocessor(64, 64, placement, order, (124, 116, 0))
+    for _ in range(2):
+        tensor, _ = prepare(plain(50, 100))
+        assert (tensor[0, 60:] == (124, 116, 0)).all()
+        assert (tensor[0, 20] == (BLUE if order == 'bgr' else BLUE[::-1])).all()
+
+
 def test_centre_crop_by_hand() -> None:
     # 200 wide and 50 high into 100 x 100: doubled, from the 50 columns that begin at 75.
     image = plain(50, 200, RED)
@@ -99,7 +137,7 @@ def test_colour_order(rule: str, order: str, expected: tuple[int, int, int]) -> 
     prepare = preprocessor(40, 60, rule, order)
     for _ in range(2):  # the buffer is used again; nothing may be swapped back
         tensor, _ = prepare(plain(40, 30))
-        assert tuple(tensor[0, 20, 30]) == expected
+        assert tuple(tensor[0, 20, 20]) == expected
 
 
 @pytest.mark.parametrize('rule', RULES)
@@ -121,7 +159,8 @@ def test_nothing_of_one_image_is_left_in_the_next(rule: str, order: str) -> None
 def test_extreme_sizes(rule: str, size: tuple[int, int]) -> None:
     height, width = size
     tensor, placement = preprocessor(32, 48, rule)(plain(height, width))
-    assert (tensor[0] == BLUE).all(axis=2)[15:17].any()
+    rows = slice(0, 2) if rule == 'top_left' else slice(15, 17)
+    assert (tensor[0] == BLUE).all(axis=2)[rows].any()
     found = placement.to_source(boxes((-1e9, -1e9, 1e9, 1e9)))
     assert found.tolist() == [[0, 0, width, height]]
 

@@ -19,6 +19,7 @@ from prune_perception.networks.export import Deployed  # noqa: E402
 from prune_perception.pruning import footage  # noqa: E402
 from prune_perception.pruning.footage import (  # noqa: E402
     FootageError,
+    mirror,
     read_footage,
     resized,
     tensor_of,
@@ -225,6 +226,43 @@ def test_resizing():
     assert resized(images, 8).shape == (3, 8, 8, 3)
     small = resized(images, (8, 12))
     assert small.shape == (3, 8, 12, 3) and places_of(small) == [0, 1, 2]
+
+
+def letterboxed(tmp_path, **changes):
+    """Return the spec and pictures 8 wide and 16 high in 24 x 16, bluer to the right."""
+    picture = np.zeros((16, 8, 3), np.uint8)
+    picture[..., 0] = 10 * np.arange(8)
+    folder = tmp_path / 'tall'
+    folder.mkdir()
+    for number in range(16):
+        assert cv2.imwrite(str(folder / f'{number}.png'), picture)
+    fed = replace(FED, resize='letterbox', **changes)
+    return fed, read_footage(folder, fed).images
+
+
+@pytest.mark.parametrize('padding', [None, (1, 2, 3)])
+def test_a_picture_at_the_top_left_is_mirrored_where_it_stands(tmp_path, padding):
+    fed, images = letterboxed(tmp_path, placement='top_left', padding=padding)
+    before = images.copy()
+    turned, shares = mirror(images, fed)
+    assert turned[3, 5, :8, 0].tolist() == [70, 60, 50, 40, 30, 20, 10, 0]
+    assert (turned[:, :, 8:] == (padding or (114, 114, 114))).all()
+    assert shares == pytest.approx(np.full(16, 8 / 24))
+    np.testing.assert_array_equal(images, before)
+    np.testing.assert_array_equal(mirror(turned, fed)[0], images)
+
+
+def test_an_input_of_nothing_but_padding_is_mirrored():
+    images = np.full((1, 16, 24, 3), 114, np.uint8)
+    turned, shares = mirror(images, replace(FED, resize='letterbox', placement='top_left'))
+    assert (turned == 114).all() and shares == [1]
+
+
+def test_other_inputs_are_mirrored_whole(tmp_path):
+    fed, images = letterboxed(tmp_path)
+    turned, shares = mirror(images, fed)
+    assert turned[3, 5, 8:16, 0].tolist() == [70, 60, 50, 40, 30, 20, 10, 0]
+    assert (shares == 1).all()
 
 
 def test_the_digest_of_a_file_is_that_of_its_contents(tmp_path):

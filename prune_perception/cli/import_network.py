@@ -12,7 +12,7 @@ from typing import Any, TYPE_CHECKING
 
 import yaml
 
-from prune_perception.bundle import COLOUR_ORDERS, RESIZE_RULES
+from prune_perception.bundle import COLOUR_ORDERS, PLACEMENTS, RESIZE_RULES
 from prune_perception.cli.words import names
 from prune_perception.evaluation.files import check_outputs
 from prune_perception.frames.recording import open_recording
@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--input', type=_size, metavar='WxH', help='width and height of the input, pixels')
     parser.add_argument(
         '--resize', choices=RESIZE_RULES, help='how an image is fitted to the input')
+    parser.add_argument(
+        '--placement', choices=PLACEMENTS, help='where a letterbox has the image (in the centre)')
+    parser.add_argument(
+        '--padding', type=_colour, metavar='A,B,C',
+        help='what a letterbox fills the rest with, pixel values of 0 to 255 in the order of the '
+        'colours; one number for all (114)')
     parser.add_argument('--colour', choices=COLOUR_ORDERS, help='order of the colours')
     parser.add_argument(
         '--mean', type=_triple, metavar='A,B,C',
@@ -92,7 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         size=arguments.input, resize=arguments.resize, colour_order=arguments.colour,
         mean=arguments.mean, std=arguments.std, layout=arguments.layout,
         decoder=arguments.decoder, settings=dict(arguments.decoder_setting),
-        outputs=arguments.outputs, licence=arguments.licence, attribution=arguments.attribution)
+        outputs=arguments.outputs, licence=arguments.licence, attribution=arguments.attribution,
+        placement=arguments.placement, padding=arguments.padding)
     imported = import_network(
         Request(arguments.source, arguments.output, wanted,
                 shlex.join(['prune-perception', *sys.argv[1:]]), arguments.checkpoint,
@@ -151,6 +158,15 @@ def _triple(text: str) -> tuple[float, float, float]:
         raise argparse.ArgumentTypeError(
             f'{text!r} is not three numbers such as 123.675,116.28,103.53')
     return numbers[0], numbers[1], numbers[2]
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    parts = text.split(',') if ',' in text else [text] * 3
+    if len(parts) != 3 or not all(
+            part.isascii() and part.isdecimal() and int(part) <= 255 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not three integers from 0 to 255 such as 124,116,104')
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -85,11 +85,16 @@ def _detections(
     return tuple(found)
 
 
-def mirrored(found: Sequence[Detections]) -> tuple[Detections, ...]:
-    """Return detections of mirrored images where they lie in the images themselves."""
+def mirrored(found: Sequence[Detections], shares: NDArray[np.float32]) -> tuple[Detections, ...]:
+    """
+    Return detections of mirrored images where they lie in the images themselves.
+
+    :param shares: (n,) of each image's width, that was mirrored; see :func:`.footage.mirror`.
+    """
     return tuple(Detections(
-        np.stack([1 - one.boxes[:, 2], one.boxes[:, 1], 1 - one.boxes[:, 0], one.boxes[:, 3]], 1),
-        one.scores, one.classes) for one in found)
+        np.stack([share - one.boxes[:, 2], one.boxes[:, 1], share - one.boxes[:, 0],
+                  one.boxes[:, 3]], 1),
+        one.scores, one.classes) for one, share in zip(found, shares, strict=True))
 
 
 def agreement(dense: Sequence[Detections], other: Sequence[Detections]) -> float:

@@ -282,7 +282,9 @@ class _Training:
         Return what the teacher says of an image, and of it mirrored, in the mean.
 
         Two looks err less than one, and the student may come to see more than the teacher does
-        at a glance. Where the second cannot be turned back there is one.
+        at a glance. Where the second cannot be turned back there is one. The whole input is
+        mirrored, padding and all, for only then anchors come to lie on anchors; views move the
+        picture out of a letterbox's place as well.
         """
         if not self._head.mirrors:
             return self._teacher(image)

@@ -26,7 +26,7 @@ from prune_perception.frames.recording import (
     RecordingError,
 )
 from prune_perception.pruning.splits import FEWEST
-from prune_perception.runtime.preprocess import Preprocessor
+from prune_perception.runtime.preprocess import padding_of, Preprocessor
 
 Images = NDArray[np.uint8]
 Progress = Callable[[float, str], None]
@@ -119,6 +119,30 @@ def resized(images: Images, size: int | tuple[int, int]) -> Images:
     for image, target in zip(images, result, strict=True):
         cv2.resize(image, (width, height), dst=target)
     return result
+
+
+def mirror(images: Images, fed: InputSpec) -> tuple[Images, NDArray[np.float32]]:
+    """
+    Return images whose pictures are mirrored left to right, each in its place.
+
+    Where a letterbox has the picture at the left, the padding stays at the right. It is known by
+    its colour: a column of the picture that is taken for it stays where it is, which a picture
+    that ends there would show as well.
+
+    :param images: uint8 (n, height, width, 3), fitted to the network's input.
+    :param fed: that input.
+    :returns: the images, and for each the share of its width that was mirrored, float32 (n,).
+    """
+    shares = np.ones(len(images), np.float32)
+    if fed.placement != 'top_left':
+        return images[:, :, ::-1], shares
+    result, width = images.copy(), images.shape[2]
+    for number, image in enumerate(images):
+        seen = np.flatnonzero((image != padding_of(fed)).any(axis=(0, 2)))
+        end = seen[-1] + 1 if len(seen) else width
+        result[number, :, :end] = image[:, :end][:, ::-1]
+        shares[number] = end / width
+    return result, shares
 
 
 def tensor_of(images: Images, fed: InputSpec) -> torch.Tensor:

@@ -19,7 +19,7 @@ from prune_perception.pruning.agreement import (
     Score,
     score,
 )
-from prune_perception.pruning.footage import Footage, Images, read_footage
+from prune_perception.pruning.footage import Footage, Images, mirror, read_footage
 from prune_perception.pruning.forecast import (
     Forecast,
     ForecastError,
@@ -85,8 +85,9 @@ class _Job:
         with self._stage('see what the dense network sees'):
             network, card = self._full.network, self._full.card
             self._seen = detections_of(network, card, self._select)
+            turned, shares = mirror(self._select, card.input)
             consistency = score(self._seen, mirrored(
-                detections_of(network, card, self._select[:, :, ::-1])), self._drawn)
+                detections_of(network, card, turned), shares), self._drawn)
         self._note_doubts(consistency)
         asked = sorted({*request.shares, *map(_just_above, shares_of_pruned)}, reverse=True)
         sizes = self._sizes(asked)

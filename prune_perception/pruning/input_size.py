@@ -19,7 +19,7 @@ import numpy as np
 
 from prune_perception.bundle import Card
 from prune_perception.pruning.agreement import agreement, detections_of, mirrored
-from prune_perception.pruning.footage import Images
+from prune_perception.pruning.footage import Images, mirror
 from prune_perception.pruning.methods import FORECASTING
 from prune_perception.pruning.plan import Plan, PlanError, Sweep
 from prune_perception.pruning.planner import Planner
@@ -140,8 +140,9 @@ def try_sizes(
     """
     images = _of_both(fit, select, _AGREEMENT_IMAGES)
     seen = detections_of(planner.network, planner.card, images)
+    turned, shares = mirror(images, planner.card.input)
     consistency = agreement(seen, mirrored(
-        detections_of(planner.network, planner.card, images[:, :, ::-1])))
+        detections_of(planner.network, planner.card, turned), shares))
     sizes = sizes_of(planner.card)
     trials: list[Trial] = []
     untried = ''

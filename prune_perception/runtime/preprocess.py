@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prune_perception.bundle import InputSpec
 
 # What the YOLO family pads with in training; nothing in an image says "not part of it" better.
-LETTERBOX_GREY = 114
+_LETTERBOX_GREY = (114, 114, 114)
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,18 @@ class Placement:
         return np.clip((boxes - offset) / scale, 0, edge)
 
 
+def padding_of(spec: InputSpec) -> tuple[int, int, int]:
+    """Return what a letterbox is filled with beside the image, in the spec's colour order."""
+    return _LETTERBOX_GREY if spec.padding is None else spec.padding
+
+
 class Preprocessor:
     """Resizes images to the network's input, into one buffer that it uses again."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        self._buffer = np.full((1, spec.height, spec.width, 3), LETTERBOX_GREY, np.uint8)
+        self._padding = padding_of(spec)
+        self._buffer = np.empty((1, spec.height, spec.width, 3), np.uint8)
         self._padded_for: tuple[int, ...] = ()
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
@@ -74,15 +80,16 @@ class Preprocessor:
         return self._buffer, placement
 
     def _letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
-        """Keep the ratio, centre the image, and leave grey bars where it does not reach."""
+        """Keep the ratio, and leave bars of the padding's colour where the image ends."""
         height, width = image.shape[:2]
         spec = self._spec
         scale = min(spec.width / width, spec.height / height)
         new_width = min(max(round(width * scale), 1), spec.width)
         new_height = min(max(round(height * scale), 1), spec.height)
-        left, top = (spec.width - new_width) // 2, (spec.height - new_height) // 2
+        left, top = (0, 0) if spec.placement == 'top_left' else (
+            (spec.width - new_width) // 2, (spec.height - new_height) // 2)
         if self._padded_for != (new_width, new_height):
-            self._buffer.fill(LETTERBOX_GREY)
+            self._buffer[:] = self._padding
             self._padded_for = (new_width, new_height)
         target = self._buffer[0, top:top + new_height, left:left + new_width]
         target[:] = cv2.resize(image, (new_width, new_height))

@@ -31,6 +31,7 @@ class Wanted:
     What was said of a detector; None and empty where nothing was.
 
     :param size: height and width of the input, pixels.
+    :param placement: of the image in a letterbox; see :class:`.InputSpec`, also for ``padding``.
     :param mean: in units of pixel values, 0 to 255; so is ``std``.
     :param layout: of the input: ``nchw`` or ``nhwc``.
     :param outputs: names of values to end at, in the order of the decoder.
@@ -48,6 +49,8 @@ class Wanted:
     outputs: tuple[str, ...] = ()
     licence: str | None = None
     attribution: str | None = None
+    placement: str | None = None
+    padding: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Description:
     settings: Mapping[str, Any]
     licence: str
     attribution: str
+    placement: str | None
+    padding: tuple[int, int, int] | None
 
 
 def describe(file: OnnxFile, wanted: Wanted) -> Description:
@@ -109,10 +114,14 @@ def describe(file: OnnxFile, wanted: Wanted) -> Description:
         raise BundleError(
             f'decoder {wanted.decoder!r} is unknown; known are {", ".join(DECODERS)}')
     _check_units(mean, std)
+    for flag, value in (('--placement', wanted.placement), ('--padding', wanted.padding)):
+        if value is not None and resize != 'letterbox':
+            raise BundleError(f'{flag} is of a letterbox, and the resize rule is {resize}; leave '
+                              'it out, or say --resize letterbox')
     return Description(
         names, size, resize, colour, mean, std, layout, wanted.decoder, wanted.settings,
         wanted.licence or said.get('license') or 'not stated',
-        wanted.attribution or _attribution(file))
+        wanted.attribution or _attribution(file), wanted.placement, wanted.padding)
 
 
 def read_class_names(text: str) -> tuple[str, ...]:

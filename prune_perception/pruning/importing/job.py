@@ -127,7 +127,8 @@ class _Job:
         self._tell('read')
         file = self._file()
         said = describe(file, request.wanted)
-        fed = InputSpec(*said.size, said.colour_order, said.mean, said.std, said.resize)
+        fed = InputSpec(*said.size, said.colour_order, said.mean, said.std, said.resize,
+                        said.placement, said.padding)
         graph = _cut(file, said, request.wanted.outputs)
         self._tell('convert')
         original = write_onnx(graph)
