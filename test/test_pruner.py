@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('torch')
@@ -14,11 +15,13 @@ pytest.importorskip('torch_pruning')
 
 from prunable import networks_in_use, write_footage, write_squares
 
+from prune_perception.bundle import Card
 from prune_perception.energy.hardware import load_profile
 from prune_perception.pruning import METHODS, pruner
 from prune_perception.pruning.latency import Latency
 from prune_perception.pruning.plan import PlanError
 from prune_perception.pruning.pruner import check_budget, prune, Request
+from prune_perception.runtime.engines import Engine, ENGINES
 
 DENSE = 0.010  # s
 
@@ -83,6 +86,25 @@ def test_what_would_not_be_faster_is_refused(request_of, speed):
     speed[:] = [1.0]
     with pytest.raises(PlanError, match=r'would not be faster.*1\.00 times'):
         prune(request_of())
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_both_networks_are_run_by_the_engine_that_is_asked_for(request_of, monkeypatch, engine):
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    ran = []
+
+    def measure(dense: Engine, _: Any, pruned: Engine, card: Card, name: str) -> Latency:
+        fed = np.full((1, card.input.height, card.input.width, 3), 127, np.uint8)
+        ran.extend((name, *(network.description.lower() for network in (dense, pruned))))
+        assert [output.shape for output in pruned.run(fed)] == [
+            output.shape for output in card.outputs]
+        return Latency(DENSE, DENSE / 2, 2.0, name, 'a machine')
+
+    monkeypatch.setattr(pruner, 'compare', measure)
+    found = prune(request_of(engine=engine))
+    assert ran and all(words.replace(' ', '').startswith(engine) for words in ran)
+    assert found.latency.engine == found.card.measured[1]['engine'] == engine
 
 
 def test_bad_frames_are_one_note(request_of, speed, tmp_path):

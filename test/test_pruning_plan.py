@@ -26,7 +26,6 @@ from prune_perception.pruning.methods import (  # noqa: E402
 )
 from prune_perception.pruning.observe import observe  # noqa: E402
 from prune_perception.pruning.plan import (  # noqa: E402
-    ALIGNMENT,
     chunk_size,
     plan_for,
     PlanError,
@@ -38,6 +37,7 @@ from prune_perception.pruning.sensitivity import channel_sensitivities  # noqa: 
 from prune_perception.pruning.width_energy import WidthEnergy  # noqa: E402
 
 EYERISS = load_profile('eyeriss_65nm')
+ALIGNMENT = 16
 
 
 class Chain(nn.Module):
@@ -72,7 +72,7 @@ def width_energy(module, profile=EYERISS, bits=None):
 def swept_by(name, chain, seed=0):
     module, groups, seen = chain
     return sweep(module, groups, width_energy(module),
-                 create(name, module, groups, seen, seed))
+                 create(name, module, groups, seen, seed), alignment=ALIGNMENT)
 
 
 # ---- the energy of widths
@@ -140,10 +140,11 @@ def test_reckoning_does_not_change_the_network():
 
 def test_chunks_are_aligned(chain):
     _, groups, _ = chain
-    sizes = {group.name: chunk_size(group, ALIGNMENT) for group in groups}
-    assert sizes == {'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 1, 'predict': 1}
-    assert chunk_size(groups[0], 16) == 1  # 24 is not aligned to it
-    assert chunk_size(groups[0], 24) == 0  # nothing would be left
+    sizes = {group.name: chunk_size(group, group.channels, ALIGNMENT) for group in groups}
+    assert sizes == {'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 2, 'predict': 1}
+    stem, odd = groups[0], next(group for group in groups if group.name == 'odd')
+    assert [chunk_size(stem, left, 16) for left in (24, 16, 8)] == [8, 8, 0]  # 16, then its half
+    assert chunk_size(odd, 10, 8) == 2 and chunk_size(odd, 8, 8) == 0  # nothing would be left
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -156,7 +157,7 @@ def test_a_sweep_goes_down_to_the_narrowest_in_aligned_steps(name, chain):
     by_name = {group.name: group for group in groups}
     for step in swept.steps:
         group = by_name[step.group]
-        assert len(step.channels) == chunk_size(group, ALIGNMENT)
+        assert len(step.channels) == chunk_size(group, len(left[step.group]), ALIGNMENT)
         assert set(step.channels) <= left[step.group]
         left[step.group] -= set(step.channels)
         period = group.channels // group.unit
@@ -167,7 +168,7 @@ def test_a_sweep_goes_down_to_the_narrowest_in_aligned_steps(name, chain):
         energy.remove(step.group, len(step.channels))
         assert step.energy == pytest.approx(energy.total(), rel=1e-12)
     assert {name: len(rest) for name, rest in left.items()} == {
-        'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 1, 'predict': 5}
+        'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 8, 'predict': 5}
     removed = swept.removed()
     pruned = copy.deepcopy(module)
     small.graph_of(pruned).remove(removed)
@@ -195,7 +196,7 @@ def test_progress_ends_at_one(chain):
     module, groups, seen = chain
     shares = []
     sweep(module, groups, width_energy(module), create('magnitude', module, groups, seen),
-          alignment=24, progress=shares.append)  # the stem cannot lose any
+          alignment=32, progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
     assert len(shares) == len(set(shares))
 
@@ -221,8 +222,8 @@ def test_each_step_is_the_best_for_its_energy_at_its_time(chain):
     for step in swept.steps:
         values, best = {}, {}
         for group in swept.groups:
-            size = chunk_size(group, ALIGNMENT)
-            if len(left[group.name]) <= size:
+            size = chunk_size(group, len(left[group.name]), ALIGNMENT)
+            if not size:
                 continue
             units = units_of(group, left[group.name])
             costs = sum(consumers[tied.layer].costs(
@@ -331,7 +332,7 @@ def test_a_channel_that_no_one_needs_goes_first():
     seen = observe(module, small.images(4), small.Logits(), places=64)
     for name in ('combined', 'energy', 'provable'):
         swept = sweep(module, graph.groups, width_energy(module),
-                      create(name, module, graph.groups, seen))
+                      create(name, module, graph.groups, seen), alignment=8)
         first = next(step for step in swept.steps if step.group == 'grouped')
         assert first.channels == (4, 10, 16)
 
@@ -356,7 +357,7 @@ def test_groups_whose_takers_were_not_observed_can_still_be_swept(chain):
     object.__setattr__(partial, 'layers', {'wide': seen.layers['wide']})
     for name in METHODS:
         swept = sweep(module, groups, width_energy(module),
-                      create(name, module, groups, partial))
+                      create(name, module, groups, partial), alignment=ALIGNMENT)
         assert len(swept.steps) == len(swept_by('magnitude', chain).steps)
 
 
@@ -425,23 +426,24 @@ def test_a_plan_is_within_its_budget_and_has_no_room_left(name, share, chain):
         group.name: (group.channels, group.channels - len(plan.removed.get(group.name, ())))
         for group in groups if not group.fixed}
     # What is away of a group is a start of its own way down ...
-    cost = 0.0
+    cost, last = 0.0, {}
     energy = width_energy(module)
     for group in swept.groups:
         steps = [step for step in swept.steps if step.group == group.name]
         gone = set(plan.removed.get(group.name, ()))
-        number = len(gone) // len(steps[0].channels)
-        assert gone == {channel for step in steps[:number] for channel in step.channels}
-        cost += sum(step.cost for step in steps[:number])
+        taken = [step for step in steps if gone.issuperset(step.channels)]
+        assert taken == steps[:len(taken)]
+        assert gone == {channel for step in taken for channel in step.channels}
+        cost += sum(step.cost for step in taken)
         energy.remove(group.name, len(gone))
+        last[group.name] = len(taken[-1].channels) if taken else 0
     assert plan.cost == pytest.approx(cost, nan_ok=True)
     # ... of which no last step fits back in.
-    for group in swept.groups:
-        gone = plan.removed.get(group.name, ())
-        if gone:
-            energy.remove(group.name, -chunk_size(group, ALIGNMENT))
+    for name, size in last.items():
+        if size:
+            energy.remove(name, -size)
             assert energy.total() > share * reference
-            energy.remove(group.name, chunk_size(group, ALIGNMENT))
+            energy.remove(name, size)
 
 
 class Table:
@@ -492,6 +494,6 @@ def test_a_budget_out_of_reach_says_what_could_be(chain):
 
 def test_without_groups_there_is_nothing_to_plan(chain):
     module = chain[0]
-    swept = sweep(module, (), width_energy(module), Scored({}))
+    swept = sweep(module, (), width_energy(module), Scored({}), alignment=8)
     with pytest.raises(PlanError, match='100.0%'):
         plan_for(swept, width_energy(module), 0.5 * swept.dense_energy, swept.dense_energy)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f'({_ENERGY_BUDGET:g})')
     budget.add_argument(
         '--latency-budget', type=float, metavar='MS',
-        help='instead: time of an inference by ONNX Runtime on this machine')
+        help='instead: time of an inference by the engine on this machine')
     add_plan(parser)
     parser.add_argument(
         '--time-limit', type=duration, default='10m', metavar='TIME',
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             latency_budget=None if arguments.latency_budget is None
             else arguments.latency_budget / 1e3,
             bits=arguments.bits, classes=arguments.classes, method=arguments.method,
-            time_limit=arguments.time_limit, steps=arguments.steps,
+            engine=arguments.engine, time_limit=arguments.time_limit, steps=arguments.steps,
             unrelated=arguments.unrelated, distil=not arguments.no_distill,
             resize=not arguments.keep_input_size, seed=arguments.seed,
             command=shlex.join(['prune-perception', *sys.argv[1:]]))

@@ -16,6 +16,7 @@ from torch import nn
 
 from prune_perception.bundle import Card, GRAPH, write_bundle
 from prune_perception.networks.export import bundle_files
+from prune_perception.networks.registry import spec_of
 from prune_perception.runtime.engines import create_engine, Engine, EngineOptions
 from prune_perception.runtime.machine import machine_name
 
@@ -56,9 +57,18 @@ def engine_of(card: Card, files: Mapping[str, bytes], name: str = ENGINE) -> Eng
         return create_engine(bundle, EngineOptions(name))
 
 
-def engine_for(card: Card, module: nn.Module) -> Engine:
-    """Return an engine that runs a torch network; the card need not know its widths."""
-    return engine_of(replace(card, network=None), {GRAPH: bundle_files(module, card)[GRAPH]})
+def engine_for(card: Card, module: nn.Module, name: str = ENGINE) -> Engine:
+    """
+    Return an engine that runs a torch network; the card need not know its widths.
+
+    :param name: of the engine.
+    """
+    files = bundle_files(module, card)
+    if name != 'torch':
+        return engine_of(replace(card, network=None), {GRAPH: files[GRAPH]}, name)
+    assert card.network is not None  # what is pruned has a card that names it
+    spec = spec_of(card.network.name, module, card.network.settings)
+    return engine_of(replace(card, network=spec), files, name)
 
 
 def compare(dense: Engine, dense_card: Card, pruned: Engine, pruned_card: Card,

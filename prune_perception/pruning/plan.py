@@ -21,8 +21,11 @@ from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.methods import Method
 from prune_perception.pruning.width_energy import WidthEnergy
 
-ALIGNMENT = 8
-"""Widths are multiples of it: the engines' kernels work on blocks of 8 or 16 channels."""
+ALIGNMENTS = {'onnxruntime': 32, 'openvino': 32, 'torch': 16}
+"""Widths that an engine runs well are multiples of it; by ``benchmarks/alignment.py``."""
+
+FINEST = 8
+"""Of what is narrower than an alignment, widths are multiples of its halves, down to this."""
 
 
 class PlanError(ValueError):
@@ -88,7 +91,7 @@ class Plan:
 
 
 def sweep(module: nn.Module, groups: Sequence[ChannelGroup], energy: WidthEnergy,
-          method: Method, *, alignment: int = ALIGNMENT, until: float = 0.0,
+          method: Method, *, alignment: int, until: float = 0.0,
           progress: Callable[[float], None] | None = None) -> Sweep:
     """
     Return the order in which a method removes channels.
@@ -99,32 +102,52 @@ def sweep(module: nn.Module, groups: Sequence[ChannelGroup], energy: WidthEnergy
     """
     groups = tuple(group for group in groups if not group.fixed)
     left = {group.name: np.arange(group.channels) for group in groups}
-    sizes = {group.name: chunk_size(group, alignment) for group in groups}
+    sizes = {group.name: chunk_size(group, group.channels, alignment) for group in groups}
     dense = energy.total()
     steps: list[Step] = []
-    to_go = sum(group.channels - sizes[group.name] for group in groups if sizes[group.name])
+    to_go = sum(group.channels - narrowest(group, alignment) for group in groups)
     gone = 0
     while True:
-        choices = [group for group in groups
-                   if len(left[group.name]) > sizes[group.name] > 0]
+        choices = [group for group in groups if sizes[group.name]]
         if not choices or energy.total() <= until:
             return Sweep(groups, tuple(steps), dense)
         group, channels = method.choose(choices, left, sizes, energy)
         cost = method.remove(group, channels)
         energy.remove(group.name, len(channels))
         left[group.name] = np.setdiff1d(left[group.name], channels)
+        sizes[group.name] = chunk_size(group, len(left[group.name]), alignment)
         steps.append(Step(group.name, tuple(channels.tolist()), cost, energy.total()))
         gone += len(channels)
         if progress:
             progress(gone / to_go)
 
 
-def chunk_size(group: ChannelGroup, alignment: int) -> int:
-    """Return how many channels go at a time; 0 if the group cannot lose any."""
-    size = int(np.lcm(alignment, group.unit))
-    if group.channels % alignment:
-        size = group.unit  # it was never aligned
-    return size if size < group.channels else 0
+def chunk_size(group: ChannelGroup, left: int, alignment: int) -> int:
+    """
+    Return how many channels of a group go next; 0 if it cannot lose any more.
+
+    The next width is a multiple of the alignment and of the group's unit. What is no wider than
+    that goes by halves of the alignment, down to ``FINEST``; a group that was narrower than this
+    from the beginning goes by its unit.
+
+    :param left: its channels by now.
+    """
+    blocks = [block for block in _blocks(group, alignment) if block < left]
+    return left % blocks[0] or blocks[0] if blocks else 0
+
+
+def narrowest(group: ChannelGroup, alignment: int) -> int:
+    """Return the width at which a group cannot lose any more channels."""
+    return _blocks(group, alignment)[-1]
+
+
+def _blocks(group: ChannelGroup, alignment: int) -> list[int]:
+    """Return what widths are multiples of, the largest first."""
+    blocks = [alignment]
+    while blocks[-1] % 2 == 0 and blocks[-1] > FINEST:
+        blocks.append(blocks[-1] // 2)
+    blocks = [int(np.lcm(block, group.unit)) for block in blocks]
+    return [block for block in blocks if block <= group.channels] or [group.unit]
 
 
 def plan_for(swept: Sweep, energy: WidthEnergy, budget: float, reference: float) -> Plan:

@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from prune_perception import __version__
-from prune_perception.bundle import Bundle, Card, GRAPH, Provenance
+from prune_perception.bundle import Bundle, Card, Provenance
 from prune_perception.detections import Detections
 from prune_perception.energy.account import EnergyAccount
 from prune_perception.energy.hardware import HardwareProfile
@@ -45,7 +45,7 @@ from prune_perception.pruning.footage import (
 from prune_perception.pruning.forecast import predict
 from prune_perception.pruning.heads import HeadError
 from prune_perception.pruning.input_size import reason_for_one_size, Sizes, try_sizes
-from prune_perception.pruning.latency import compare, engine_for, engine_of, Latency
+from prune_perception.pruning.latency import compare, ENGINE, engine_for, Latency
 from prune_perception.pruning.latency_search import plan_for_latency
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan, PlanError, Sweep
@@ -54,6 +54,7 @@ from prune_perception.pruning.provable import Bound, bound_of
 from prune_perception.pruning.restoration import kept_outputs, restore
 from prune_perception.pruning.splits import split, Splits
 from prune_perception.pruning.stages import Progress, Stages
+from prune_perception.runtime.engines import create_engine, EngineOptions
 from prune_perception.runtime.machine import machine_name
 from prune_perception.runtime.memory import release_unused_memory
 
@@ -75,10 +76,11 @@ class Request:
     :param topic: of a bag with several image topics.
     :param frames: first and last frame of the recording to use, its first being 1; None for all.
     :param energy_budget: share of the dense bundle's modelled energy; this or the next.
-    :param latency_budget: time of an inference by ONNX Runtime on this machine, s.
+    :param latency_budget: time of an inference by the engine on this machine, s.
     :param bits: of a word; None for the profile's own.
     :param classes: that the pruned detector is to know; None for all.
     :param method: see :mod:`.methods`.
+    :param engine: that is to run the detector: times are of it, and widths what it runs well.
     :param time_limit: for everything, s.
     :param steps: of distillation, instead of as many as the time limit allows; the same seed then
         gives the same network.
@@ -99,6 +101,7 @@ class Request:
     bits: int | None = None
     classes: tuple[str, ...] | None = None
     method: str = 'combined'
+    engine: str = ENGINE
     time_limit: float = 600.0
     steps: int | None = None
     distil: bool = True
@@ -188,6 +191,7 @@ def prune(request: Request, progress: Progress | None = None) -> Outcome:
     :raises PlanError: the budget cannot be met, or nothing would be gained.
     :raises AgreementError: the dense network sees nothing in the footage.
     :raises BundleError: the bundle has no weights that can be pruned.
+    :raises EngineError: the engine is not installed.
     """
     return _Job(request, progress).run()
 
@@ -205,7 +209,8 @@ class _Job:
         # Before the footage is read, which takes longer: what cannot be pruned is refused here.
         self._full = planner_for(
             request.bundle, request.profile, bits=request.bits, classes=request.classes,
-            method=request.method, seed=request.seed)
+            method=request.method, seed=request.seed, engine=request.engine)
+        self._dense_engine = create_engine(request.bundle, EngineOptions(request.engine))
         if request.distil and self._full.head.undistillable:
             raise HeadError(
                 f'{self._full.head.undistillable}; they cannot be distilled: add --no-distill')
@@ -218,9 +223,6 @@ class _Job:
             len(self._footage.images), self._footage.frame_rate)
         self._fit_images = images[self._splits.fit.start:self._splits.fit.stop]
         self._select_images = images[self._splits.select.start:self._splits.select.stop]
-        self._dense_engine = engine_of(
-            replace(request.bundle.card, network=None),
-            {GRAPH: request.bundle.read_file(GRAPH)})
         with self._stage('see what the dense network sees'):
             self._dense_seen = self._found_by(self._full.network, self._full.card)
             agreement(self._dense_seen, self._dense_seen)  # raises if it sees nothing
@@ -345,7 +347,8 @@ class _Job:
 
     def _compare(self, pruned: nn.Module, card: Card) -> Latency:
         return compare(self._dense_engine, self._request.bundle.card,
-                       engine_for(card, pruned), card)
+                       engine_for(card, pruned, self._request.engine), card,
+                       self._request.engine)
 
     def _check_gain(self, latency: Latency) -> None:
         budget = self._request.latency_budget
@@ -357,8 +360,8 @@ class _Job:
         if latency.speedup < _LEAST_SPEEDUP:
             raise PlanError(
                 f'would not be faster: {latency.pruned * 1e3:.3g} ms an image against '
-                f'{latency.dense * 1e3:.3g} ms of the dense network by ONNX Runtime on this '
-                f'machine ({latency.speedup:.2f} times as fast in turns next to each other); '
+                f'{latency.dense * 1e3:.3g} ms of the dense network by {latency.engine} on '
+                f'this machine ({latency.speedup:.2f} times as fast in turns next to each other); '
                 'ask for a smaller budget')
 
     # ---- what is said of it
