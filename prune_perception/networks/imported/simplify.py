@@ -24,6 +24,7 @@ _ELEMENTWISE = ('Relu', 'LeakyRelu', 'Sigmoid', 'HardSwish', 'HardSigmoid', 'Cli
                 'Mish', 'Gelu', 'Softplus')
 _EPSILON = 1e-5  # torch's norms want some
 _MOST_PARTS = 16  # of a concatenation that is normalised part by part
+_MOST_JOINED = 4 * _MOST_PARTS  # those, and the concatenations that they are within
 _PARAMETERS = {
     'Conv': ('weight', 'bias'), 'ConvTranspose': ('weight', 'bias'), 'Linear': ('weight', 'bias'),
     'PReLU': ('weight',), 'BatchNormalization': ('weight', 'bias', 'running_mean', 'running_var'),
@@ -336,7 +337,7 @@ def _part_concatenations(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> No
                      if name not in graph.constants]
             sides.sort(key=len, reverse=True)  # what is a concatenation first, its gate after it
             sizes = [shapes[part][1] for part in sides[0]]
-            if 1 < len(sides[0]) <= _MOST_PARTS:
+            if len(sides[0]) > 1:
                 changed = _part(graph, node, sides, sizes, shapes)
             if changed:
                 break
@@ -416,11 +417,24 @@ def _part(graph: Graph, node: Node, sides: list[list[str]], sizes: list[int],
 
 
 def _parts_of(graph: Graph, name: str, makers: dict[str, Node]) -> list[str]:
-    """Return the values that a value is the concatenation of, by their channels."""
-    maker = makers.get(name)
-    if maker is None or maker.op != 'Concat' or maker.attributes.get('axis') not in (1, -3):
-        return [name]
-    return [part for source in maker.inputs for part in _parts_of(graph, source, makers)]
+    """
+    Return the values that a value is the concatenation of, by their channels.
+
+    A value that is of too many parts, or behind too many concatenations, stays whole: where each
+    takes the one before it twice, a file of a kilobyte is of more parts than any memory holds.
+    """
+    parts: list[str] = []
+    left = [name]
+    for _ in range(_MOST_JOINED):
+        if not left:
+            return parts if len(parts) <= _MOST_PARTS else [name]
+        source = left.pop()
+        maker = makers.get(source)
+        if maker is None or maker.op != 'Concat' or maker.attributes.get('axis') not in (1, -3):
+            parts.append(source)
+        else:
+            left.extend(reversed(maker.inputs))
+    return [name]
 
 
 def _join_slices(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> None:
