@@ -13,13 +13,14 @@ import pytest
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('torch_pruning')
-pytest.importorskip('onnx')
+onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 import foreign_networks as foreign  # noqa: E402
 from torch import nn  # noqa: E402
 
 from prune_perception.bundle import BundleError  # noqa: E402
+from prune_perception.networks.imported import onnx_file  # noqa: E402
 from prune_perception.networks.imported.operators import OPERATORS  # noqa: E402
 from prune_perception.pruning.importing.comparison import (  # noqa: E402
     difference,
@@ -161,3 +162,120 @@ def test_columns_of_a_list_are_its_fields() -> None:
     other = one.copy()
     other[..., 4] = 0.6
     assert difference([one], [other], fields_of(decoder)) > 0.1
+
+
+def read_wrongly(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Let the parser take kernels of more than one place for larger than they are."""
+    whole = onnx_file._array
+
+    def wrong(*given: Any) -> Any:
+        value = whole(*given)
+        return value * np.float32(1 + share) if value.shape[2:] > (1, 1) else value
+
+    monkeypatch.setattr(onnx_file, '_array', wrong)
+
+
+def as_file(folder: Path, kind: str) -> tuple[Path, Wanted]:
+    """Write a network of two maps in one of the ways in which files differ."""
+    if kind == 'channels last':
+        path = foreign.write_file(
+            folder, foreign.ChannelsLast, shape=(1, foreign.HEIGHT, foreign.WIDTH, 3))
+        return path, MAPS
+    path = foreign.write_file(folder, foreign.ResidualPyramid, open_sizes=kind == 'open sizes')
+    model = onnx.load(path)
+    wanted, helper = MAPS, onnx.helper
+    if kind == 'inner values':  # behind them comes what ONNX Runtime does not know either
+        model.graph.node.append(helper.make_node('Strange', ['fine'], ['strange'], 'after'))
+        del model.graph.output[:]
+        model.graph.output.append(helper.make_tensor_value_info('strange', 1, None))
+        wanted = replace(MAPS, outputs=('fine', 'coarse'))
+    elif kind == 'open sizes':
+        wanted = replace(MAPS, size=(96, 160))
+    elif kind == 'whole numbers':
+        model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        name = model.graph.input[0].name
+        for node in model.graph.node:
+            node.input[:] = ['numbers' if each == name else each for each in node.input]
+        model.graph.node.insert(0, helper.make_node('Cast', [name], ['numbers'], to=1))
+        wanted = replace(MAPS, mean=(0., 0., 0.), std=(1., 1., 1.))
+    elif kind == 'float16':
+        in_half(model)
+    if kind == 'weights beside it':
+        onnx.save(model, path, save_as_external_data=True, location='weights.bin',
+                  size_threshold=0)
+    else:
+        onnx.save(model, path)
+    return path, wanted
+
+
+def in_half(model: Any) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for item in (*model.graph.input, *model.graph.output):
+        item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+
+
+KINDS = ('plain', 'channels last', 'inner values', 'open sizes', 'whole numbers', 'float16',
+         'weights beside it')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_mistake_of_reading_shows(
+        kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file itself is run: what was read wrongly is not on both sides."""
+    path, wanted = as_file(tmp_path, kind)
+    right = import_network(Request(str(path), tmp_path / 'right', wanted, 'a test'))
+    assert not right.as_read and right.difference < (1e-2 if kind == 'float16' else 1e-4)
+    read_wrongly(monkeypatch, 0.3 if kind == 'float16' else 0.01)
+    with pytest.raises(BundleError, match='else: outputs differ from those of ONNX Runtime on the '
+                                          'file by'):
+        import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
+    assert not (tmp_path / 'out').exists()
+
+
+class Rounding(Marked):
+    """Rounds what it computes to 16 bits, beside a number that leaves few of them."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        fine, coarse = self.inner(x)
+        return (torch.relu(fine) + 16).half().float() - 16, coarse
+
+
+def test_a_file_of_16_bits_is_near_and_its_graph_the_same(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = write(tmp_path, Rounding(0))
+    made = import_network(Request(str(path), tmp_path / 'right', MAPS, 'a test'))
+    assert not made.as_read and TOLERANCE < made.difference < 0.05
+    note, = made.notes
+    assert note.startswith('the file computes in 16 bits, the bundle in float32')
+    # Near enough to the file, and yet not what its graph computes.
+    monkeypatch.setitem(
+        OPERATORS, 'Relu', lambda given: given.call(lambda x: 1.001 * torch.relu(x)))
+    with pytest.raises(BundleError, match='on the graph as it was read by 0.0'):
+        import_network(Request(str(path), tmp_path / 'out', MAPS, 'a test'))
+
+
+def test_what_onnx_runtime_does_not_run_is_compared_as_read(tmp_path: Path) -> None:
+    """It has no convolution in float64."""
+    path, wanted = as_file(tmp_path, 'plain')
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for item in (*model.graph.input, *model.graph.output):
+        item.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, path)
+    made = import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
+    assert made.as_read and made.difference < 1e-4
+    note, = made.notes
+    assert note.startswith('ONNX Runtime does not run the file itself (version ')
+    assert note.endswith('a mistake of reading would not show') and '\n' not in note
+
+
+def test_whole_numbers_are_not_normalised_twice(tmp_path: Path) -> None:
+    path, _ = as_file(tmp_path, 'whole numbers')
+    with pytest.raises(BundleError, match='takes uint8, .* say --mean 0 --std 1'):
+        import_network(Request(str(path), tmp_path / 'out', MAPS, 'a test'))

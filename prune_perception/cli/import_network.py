@@ -105,9 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
                 shlex.join(['prune-perception', *sys.argv[1:]]), arguments.checkpoint,
                 _pictures(arguments.data), arguments.allow_code, arguments.overwrite),
         lambda stage: print(f'  {stage}', file=sys.stderr))
-    # ONNX Runtime runs no TensorFlow.js, so that such a file is compared behind its reading.
-    _print(imported, 'the graph as it was read' if arguments.source.endswith('.json') else
-           'the file')
+    _print(imported)
     return 0
 
 
@@ -117,7 +115,8 @@ def _pictures(data: Path | None) -> list[Any]:
         return [frame.image() for frame in itertools.islice(recording, _PICTURES)]
 
 
-def _print(imported: 'Imported', compared: str) -> None:
+def _print(imported: 'Imported') -> None:
+    compared = 'the graph as it was read' if imported.as_read else 'the file itself'
     bundle, (noises, pictures) = imported.bundle, imported.compared
     fed = bundle.card.input
     print(f'{bundle.folder}: {bundle.card.name}, {len(bundle.card.class_names)} classes, '

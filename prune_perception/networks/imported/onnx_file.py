@@ -9,7 +9,7 @@ bytes of its shape, and a weight that lies in another file must lie in the folde
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class OnnxFile:
 
     :param graph: its ``image_shape`` is empty where the file leaves sizes open.
     :param metadata: what its maker wrote beside the graph.
+    :param data: the file's bytes; empty if they are not ONNX.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class OnnxFile:
     inputs: tuple[Declared, ...]
     outputs: tuple[Declared, ...]
     metadata: Mapping[str, str]
+    data: bytes = b''
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -93,7 +95,7 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
         raise BundleError(
             f'{path}: has functions of its own ({model.functions[0].name}, …); export it again '
             'with them inlined')
-    return _read(model, path)
+    return replace(_read(model, path), data=data)
 
 
 def write_onnx(graph: Graph) -> bytes:

@@ -70,3 +70,10 @@ def difference(found: Sequence[Array], expected: Sequence[Array], fields: Divide
             return math.inf
         greatest = max(greatest, share)
     return greatest
+
+
+def greatest_difference(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]],
+                        fields: Divide) -> float:
+    """Return the greatest difference of all images (see :func:`difference`)."""
+    return max(difference(ours, theirs, fields)
+               for ours, theirs in zip(found, expected, strict=True))

@@ -118,6 +118,10 @@ def describe(file: OnnxFile, wanted: Wanted) -> Description:
         if value is not None and resize != 'letterbox':
             raise BundleError(f'{flag} is of a letterbox, and the resize rule is {resize}; leave '
                               'it out, or say --resize letterbox')
+    if image.kind == 'uint8' and (any(mean) or set(std) != {1}):
+        raise BundleError(
+            f'{file.path}: input {image.name!r} takes uint8, the pixels as they are, and '
+            'normalises them itself: say --mean 0 --std 1')
     return Description(
         names, size, resize, colour, mean, std, layout, wanted.decoder, wanted.settings,
         wanted.licence or said.get('license') or 'not stated',

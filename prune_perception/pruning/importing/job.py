@@ -41,13 +41,14 @@ from prune_perception.networks.registry import example_input, round_weights, spe
 from prune_perception.pruning.footage import tensor_of
 from prune_perception.pruning.groups import ChannelGraph, GroupError
 from prune_perception.pruning.importing.comparison import (
-    difference,
     Divide,
     fields_of,
+    greatest_difference,
     TOLERANCE,
 )
 from prune_perception.pruning.importing.description import describe, Description, Wanted
 from prune_perception.pruning.importing.factory import export_factory, is_factory
+from prune_perception.pruning.importing.reference import compare
 from prune_perception.pruning.importing.trial import find_fixed
 from prune_perception.pruning.input_size import sizes_of
 from prune_perception.runtime.decoders import create_decoder
@@ -86,8 +87,10 @@ class Imported:
     """
     What came of it.
 
-    :param difference: greatest difference between torch and ONNX Runtime on the file's own graph,
-        as a share of the largest number in that field of an output.
+    :param difference: greatest difference between torch and ONNX Runtime on the file itself, as a
+        share of the largest number in that field of an output.
+    :param as_read: that the difference is to the graph as this package read it, for ONNX Runtime
+        does not run the file; a mistake of reading would not show.
     :param rounding: likewise, between the network and itself with weights in float16.
     :param compared: how many images of noise and of the world that was found on.
     :param groups: of channels that may be taken out.
@@ -96,6 +99,7 @@ class Imported:
 
     bundle: Bundle
     difference: float
+    as_read: bool
     rounding: float
     compared: tuple[int, int]
     layers: int
@@ -130,6 +134,7 @@ class _Job:
         fed = InputSpec(*said.size, said.colour_order, said.mean, said.std, said.resize,
                         said.placement, said.padding)
         graph = _cut(file, said, request.wanted.outputs)
+        ends = list(graph.outputs)
         self._tell('convert')
         original = write_onnx(graph)
         try:
@@ -145,16 +150,13 @@ class _Job:
         fields = fields_of(create_decoder(Bundle(request.destination, card, '')))
         self._tell('compare with ONNX Runtime')
         inputs = self._inputs(fed)
-        expected = _run_onnx(original, inputs, file.path)
         before = [_outputs(module, one) for one in inputs]
-        found = _difference(before, expected, fields)
-        if found > TOLERANCE:
-            raise BundleError(
-                f'{file.path}: rebuilt in torch it computes something else: outputs differ from '
-                f"ONNX Runtime's by {found:.3g} of the largest number; it is not imported")
+        against = compare(before, file, said.layout, ends, original,
+                          [one.numpy() for one in inputs], fields)
+        self._notes += [against.note] if against.note else []
         self._check_several(module, inputs, fields, file.path)
         round_weights(module)
-        rounding = _difference([_outputs(module, one) for one in inputs], before, fields)
+        rounding = greatest_difference([_outputs(module, one) for one in inputs], before, fields)
         if rounding > _ROUNDING:
             self._notes.append(
                 f'with weights rounded to float16, outputs differ by {rounding:.2g} of the '
@@ -166,7 +168,7 @@ class _Job:
         bundle = write_bundle(request.destination, card, bundle_files(module, card),
                               overwrite=request.overwrite)
         return Imported(
-            bundle, found, rounding, (_NOISES, len(request.images)),
+            bundle, against.difference, against.as_read, rounding, (_NOISES, len(request.images)),
             len(spec_of('onnx', module).widths),
             sum(parameter.numel() for parameter in module.parameters()), groups, fixed,
             tuple(self._notes))
@@ -213,7 +215,8 @@ class _Job:
         together = _outputs(module, torch.cat(list(inputs[:2])))
         alone = [_outputs(module, one) for one in inputs[:2]]
         divided = [np.array_split(output, 2) for output in together]
-        if _difference(list(zip(*divided, strict=True)), alone, fields) > TOLERANCE:
+        if greatest_difference(
+                list(zip(*divided, strict=True)), alone, fields) > TOLERANCE:
             raise BundleError(f'{path}: computes something else for an image when it is given '
                               'two; it is not imported')
 
@@ -275,32 +278,9 @@ def _advice(error: BundleError, graph: Graph) -> str:
             + (f' (they take {shown})' if shown else ''))
 
 
-def _run_onnx(model: bytes, inputs: Sequence[torch.Tensor], path: Path) -> list[list[Array]]:
-    # From there, for what it sets before ONNX Runtime is imported.
-    from prune_perception.runtime.engines.onnxruntime_engine import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            model, options, providers=['CPUExecutionProvider'])
-        name = session.get_inputs()[0].name
-        return [session.run(None, {name: one.numpy()}) for one in inputs]
-    except Exception as error:  # its exception classes share no public base
-        raise BundleError(
-            f'{path}: ONNX Runtime {onnxruntime.__version__} cannot run it: '
-            f'{str(error)[:300]}') from error
-
-
 def _outputs(module: nn.Module, image: torch.Tensor) -> list[Array]:
     with torch.no_grad():
         return [output.numpy() for output in module(image)]
-
-
-def _difference(found: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]],
-                fields: Divide) -> float:
-    """Return the greatest difference of all images (see :func:`.comparison.difference`)."""
-    return max(difference(ours, theirs, fields)
-               for ours, theirs in zip(found, expected, strict=True))
 
 
 def _runs_at_other_sizes(module: nn.Module, card: Card) -> bool:
