@@ -23,6 +23,7 @@ import safetensors.torch  # noqa: E402
 
 from prune_perception.cli import import_network as verb  # noqa: E402
 from prune_perception.cli.main import main  # noqa: E402
+from prune_perception.networks.imported import onnx_file  # noqa: E402
 
 FACTORY = """
 from pathlib import Path
@@ -137,6 +138,85 @@ def external(model: onnx.ModelProto, location: str) -> None:
     tensor.external_data.add(key='location', value=location)
 
 
+def endless(model: onnx.ModelProto) -> None:
+    external(model, 'endless.bin')
+
+
+def waiting(model: onnx.ModelProto) -> None:
+    external(model, 'pipe.bin')
+
+
+def a_folder(model: onnx.ModelProto) -> None:
+    external(model, '.')
+
+
+def at(model: onnx.ModelProto, **where: str) -> None:
+    """Let the weight, of 168 bytes, lie somewhere in a file of 200."""
+    external(model, 'weights.bin')
+    for key, value in where.items():
+        model.graph.initializer[0].external_data.add(key=key, value=value)
+
+
+def offset_beyond(model: onnx.ModelProto) -> None:
+    at(model, offset='33')
+
+
+def offset_far_beyond(model: onnx.ModelProto) -> None:
+    at(model, offset='9' * 30)
+
+
+def offset_negative(model: onnx.ModelProto) -> None:
+    at(model, offset='-8')
+
+
+def offset_no_number(model: onnx.ModelProto) -> None:
+    at(model, offset='8 bytes')
+
+
+def length_beyond(model: onnx.ModelProto) -> None:
+    at(model, length='201')
+
+
+def length_negative(model: onnx.ModelProto) -> None:
+    at(model, length='-168')
+
+
+def length_short(model: onnx.ModelProto) -> None:
+    at(model, length='164')
+
+
+def sparse(model: onnx.ModelProto) -> None:
+    """A weight of which only the numbers that are not zero are there."""
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(
+        helper.make_tensor('s', TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor('', TensorProto.INT64, [1], [7]), [50_000, 50_000]))
+
+
+def sparse_constant(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node('Add', ['y', 's'], ['z']))
+    model.graph.node.insert(0, helper.make_node(
+        'Constant', [], ['s'], 'zeros', sparse_value=helper.make_sparse_tensor(
+            helper.make_tensor('', TensorProto.FLOAT, [1], [1.0]),
+            helper.make_tensor('', TensorProto.INT64, [1], [7]), [50_000, 50_000])))
+    model.graph.output[0].name = 'z'
+
+
+def small_integers(model: onnx.ModelProto) -> None:
+    """Two numbers in a byte, of a weight that nothing takes."""
+    model.graph.initializer.append(TensorProto(
+        name='i', data_type=TensorProto.INT4, dims=[3, 3], raw_data=bytes(5)))
+
+
+def small_floats(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_type, tensor.raw_data = TensorProto.FLOAT8E4M3FN, bytes(42)
+
+
+def half_of_bfloat16(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_type, tensor.raw_data = TensorProto.BFLOAT16, bytes(83)
+
+
 def expands(model: onnx.ModelProto) -> None:
     """A kilobyte that asks for ten gigabytes, as a constant."""
     model.graph.node.insert(0, helper.make_node('ConstantOfShape', ['size'], ['big']))
@@ -231,7 +311,22 @@ REASONS: list[tuple[Callable[[onnx.ModelProto], None], str]] = [
     (outside, "weight 'w' lies in '../secret.bin', outside the folder of the model"),
     (absolute, "weight 'w' lies in '/etc/hostname', outside the folder of the model"),
     (linked, "weight 'w' lies in 'link.bin', outside the folder of the model"),
-    (missing, 'missing.bin: missing or shorter than 168 bytes, which model.onnx wants'),
+    (missing, "missing.bin: no such file or directory, though model.onnx names it for 'w'"),
+    (endless, "weight 'w' lies in 'endless.bin', outside the folder of the model"),
+    (waiting, "pipe.bin: not an ordinary file, though model.onnx names it for 'w'"),
+    (a_folder, "not an ordinary file, though model.onnx names it for 'w'"),
+    (offset_beyond, 'weights.bin: shorter than 201 bytes, which model.onnx wants for'),
+    (offset_far_beyond, 'weights.bin: shorter than 1000000000000000000000000000167 bytes'),
+    (offset_negative, 'which is 168 bytes, and has 168 from byte -8 of weights.bin'),
+    (offset_no_number, "weight 'w': invalid literal for int() with base 10: '8 bytes'"),
+    (length_beyond, 'which is 168 bytes, and has 201 from byte 0 of weights.bin'),
+    (length_negative, 'which is 168 bytes, and has -168 from byte 0 of weights.bin'),
+    (length_short, 'which is 168 bytes, and has 164 from byte 0 of weights.bin'),
+    (sparse, 'has sparse weights, which are not read'),
+    (sparse_constant, "node 'zeros' is a constant without numbers"),
+    (small_integers, "tensor 'i' holds numbers of int4, which are not read; of a quantised netw"),
+    (small_floats, "tensor 'w' holds numbers of float8e4m3fn, which are not read"),
+    (half_of_bfloat16, "tensor 'w' is declared as [14, 3, 1, 1], and has 83 bytes for it"),
     (expands, '(ConstantOfShape) would make [1, 14, 10000, 20000], 2.8e+09 numbers'),
     (tiles, '(Tile) would make [1, 14000, 6400, 9600], 8.6e+11 numbers'),
     (pads, '(Conv) would make [1, 14, 200064, 200096], 5.6e+11 numbers'),
@@ -257,6 +352,9 @@ def test_graphs(change: Callable[[onnx.ModelProto], None], reason: str, tmp_path
     folder = tmp_path / 'folder'
     folder.mkdir()
     (folder / 'link.bin').symlink_to(tmp_path / 'secret.bin')
+    (folder / 'endless.bin').symlink_to('/dev/zero')
+    (folder / 'weights.bin').write_bytes(bytes(200))
+    os.mkfifo(folder / 'pipe.bin')  # nobody writes to it: opened, it would wait for ever
     with (folder / 'sparse.bin').open('wb') as file:
         file.truncate(1 << 28)
     model = small_model()
@@ -276,6 +374,29 @@ def test_no_graphs(content: bytes | None, reason: str, tmp_path: Path,
     if content is not None:
         path.write_bytes(content)
     assert refused(tmp_path, path, capsys).startswith(f'{path}: {reason}')
+
+
+@pytest.mark.parametrize(('target', 'reason'), [
+    ('/dev/zero', 'not an ordinary file'), ('pipe', 'not an ordinary file'),
+    ('.', 'not an ordinary file'), ('model.onnx', 'too many levels of symbolic links')])
+def test_what_would_never_end(target: str, reason: str, tmp_path: Path,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    """A device has no end, and a pipe waits for somebody who writes."""
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'model.onnx').symlink_to(target)
+    assert refused(tmp_path, tmp_path / 'model.onnx', capsys) == (
+        f'{tmp_path}/model.onnx: {reason}')
+
+
+def test_a_file_of_more_than_the_format_holds_is_not_read(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    path = tmp_path / 'model.onnx'
+    path.write_bytes(small_model().SerializeToString())
+    os.truncate(path, (2 << 30) + 1)
+    monkeypatch.setattr(onnx_file, 'read_start', lambda *_: pytest.fail('was read'))
+    assert refused(tmp_path, path, capsys) == (
+        f'{path}: larger than 2 GiB, which no ONNX file is')
 
 
 def test_branches_within_branches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,11 +503,14 @@ def test_a_pickle_with_code(kind: str, factory: str, tmp_path: Path,
     ('weights.safetensors', (120).to_bytes(8, 'little') + (
         b'{"stem.weight":{"dtype":"F32","shape":[50000,50000],"data_offsets":[0,10000000000]}}'
         .ljust(120)), 'not a safetensors file'),
-    ('weights.pt', b'nothing', ''), ('weights.pt', None, 'no such file or directory')])
-def test_broken_checkpoints(name: str, content: bytes | None, reason: str, factory: str,
+    ('weights.pt', b'nothing', ''), ('weights.pt', None, 'no such file or directory'),
+    ('weights.pt', 'pipe', 'not an ordinary file')])
+def test_broken_checkpoints(name: str, content: bytes | str | None, reason: str, factory: str,
                             tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / name
-    if content is not None:
+    if content == 'pipe':
+        os.mkfifo(path)
+    elif isinstance(content, bytes):
         path.write_bytes(content)
     line = refused(tmp_path, f'{factory}:small', capsys, *SIZE, '--allow-code', '--checkpoint',
                    str(path))

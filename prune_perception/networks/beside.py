@@ -1,9 +1,11 @@
 # Copyright 2026 the prune_perception authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where the other files of a model may lie, whose maker nobody vouches for."""
+"""Which files of a model may be opened, whose maker nobody vouches for."""
 
+import errno
 from pathlib import Path
+import stat
 
 
 def file_beside(model: Path, name: str) -> Path:
@@ -23,3 +25,24 @@ def file_beside(model: Path, name: str) -> Path:
         raise ValueError(
             f'{name!r}, outside the folder of the model; nothing is read from there')
     return file
+
+
+def ordinary_size(file: Path) -> int:
+    """
+    Return how many bytes an ordinary file has.
+
+    Anything else is not to be opened: a pipe waits for somebody to write, and a device may never
+    end.
+
+    :raises OSError: there is none, or it is none, with links followed.
+    """
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, 'not an ordinary file', str(file))
+    return status.st_size
+
+
+def read_start(file: Path, size: int) -> bytes:
+    """Return so many bytes, however long the file has become."""
+    with file.open('rb') as opened:
+        return opened.read(size)

@@ -2,33 +2,53 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Read the convolutions of a TensorFlow.js graph model.
+Read a TensorFlow.js graph model: its nodes, its weights, its convolutions.
 
 Such a model is a JSON file with the graph and a manifest of the weights, and binary files in
 which the weights lie one after the other, little-endian. Format:
 https://github.com/tensorflow/tfjs/tree/master/tfjs-converter
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 import json
 import math
 from pathlib import Path
 import re
-import stat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_perception.networks.beside import file_beside
+from prune_perception.networks.beside import file_beside, ordinary_size, read_start
 
 _TYPES = {'float32': '<f4', 'float16': '<f2', 'int32': '<i4', 'bool': '?', 'uint8': 'u1',
           'uint16': '<u2'}
 _MOST_BYTES = 2 << 30  # of all weights, as of an ONNX file
+_LARGEST = 64 << 20  # bytes of the JSON
+
+
+# What reading raises where a value is missing or of another kind than it should be.
+NOT_A_GRAPH = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 
 
 class GraphModelError(ValueError):
     """A model that cannot be read; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class GraphModel:
+    """
+    What a model's files hold.
+
+    :param nodes: by their names, as they stand in the JSON.
+    :param weights: by their names, in the types that the files store.
+    :param signature: what the model's maker called its inputs and outputs; may be empty.
+    """
+
+    nodes: Mapping[str, Any]
+    weights: Mapping[str, NDArray[Any]]
+    signature: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,41 @@ class Convolution:
     bias: NDArray[Any]
 
 
+def read_graph(model: Path) -> GraphModel:
+    """
+    Read a graph model; nothing of it is run.
+
+    :param model: the JSON file; the weights are read from its folder.
+    :raises GraphModelError: the file, and what is wrong with it.
+    """
+    try:
+        size = ordinary_size(model)
+        if size > _LARGEST:
+            raise GraphModelError(f'{model}: larger than {_LARGEST >> 20} MiB, not a graph')
+        content = _json(model, read_start(model, size))
+        nodes = {str(node['name']): node for node in content['modelTopology']['node']}
+        weights = read_weights(model, content['weightsManifest'])
+        return GraphModel(nodes, weights, content.get('signature') or {})
+    except OSError as error:
+        raise GraphModelError(f'{model}: {(error.strerror or str(error)).lower()}') from error
+    except GraphModelError:
+        raise
+    except NOT_A_GRAPH as error:
+        raise GraphModelError(reason_of(model, error)) from error
+
+
+def _json(model: Path, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise GraphModelError(f'{model}: not JSON: {error}') from error
+
+
+def reason_of(model: Path, error: Exception) -> str:
+    """Return the line on content that a reader stumbled over."""
+    return f'{model}: not a TensorFlow.js graph model: {type(error).__name__}: {error}'
+
+
 def read_convolutions(model: Path) -> tuple[Convolution, ...]:
     """
     Return the ordinary convolutions of a graph model, in the order of the network.
@@ -57,23 +112,20 @@ def read_convolutions(model: Path) -> tuple[Convolution, ...]:
     :param model: the JSON file; the weights are read from its folder.
     :raises GraphModelError: the file, and what is wrong with it.
     """
+    graph = read_graph(model)
     try:
-        graph = json.loads(model.read_bytes())
-    except OSError as error:
-        raise GraphModelError(f'{model}: {(error.strerror or str(error)).lower()}') from error
-    except ValueError as error:
-        raise GraphModelError(f'{model}: not JSON: {error}') from error
-    try:
-        nodes = {node['name']: node for node in graph['modelTopology']['node']}
-        manifest = graph['weightsManifest']
-    except (KeyError, TypeError) as error:
-        raise GraphModelError(
-            f'{model}: not a TensorFlow.js graph model: {error} is missing') from error
-    weights = read_weights(model, manifest)
-    names = [name for name, node in nodes.items() if node['op'] == 'Conv2D']
+        return _convolutions(model, graph)
+    except GraphModelError:
+        raise
+    except NOT_A_GRAPH as error:
+        raise GraphModelError(reason_of(model, error)) from error
+
+
+def _convolutions(model: Path, graph: GraphModel) -> tuple[Convolution, ...]:
+    names = [name for name, node in graph.nodes.items() if node['op'] == 'Conv2D']
     if not names:
         raise GraphModelError(f'{model}: has no convolution')
-    return tuple(_convolution(model, nodes, weights, name)
+    return tuple(_convolution(model, graph, name)
                  for name in sorted(names, key=_number))
 
 
@@ -82,9 +134,8 @@ def _number(name: str) -> int:
     return int(suffix[1]) if suffix else 0
 
 
-def _convolution(
-        model: Path, nodes: dict[str, Any], weights: dict[str, NDArray[Any]], name: str
-        ) -> Convolution:
+def _convolution(model: Path, graph: GraphModel, name: str) -> Convolution:
+    nodes, weights = graph.nodes, graph.weights
     kernel = weights.get(nodes[name]['input'][1])
     if kernel is None or kernel.ndim != 4:
         raise GraphModelError(f'{model}: {name} has no constant kernel of four dimensions')
@@ -163,11 +214,7 @@ def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
         raise GraphModelError(f'{model}: weights lie in {error}') from error
     shown = model.parent / ', '.join(names)
     try:
-        for file, name in zip(files, names, strict=True):
-            if not stat.S_ISREG(file.stat().st_mode):
-                raise GraphModelError(
-                    f'{model.parent / name}: not a file, though {model.name} names it')
-        sizes = [file.stat().st_size for file in files]
+        sizes = [ordinary_size(file) for file in files]
         given, end = sum(sizes), 0
         for entry in entries:
             end += entry.size
@@ -177,14 +224,8 @@ def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
         if end != given:
             raise GraphModelError(f'{shown}: has {given} bytes, {model.name} accounts for {end}; '
                                   'they do not belong together')
-        return b''.join(_start(file, size) for file, size in zip(files, sizes, strict=True))
+        return b''.join(read_start(file, size) for file, size in zip(files, sizes, strict=True))
     except OSError as error:
         raise GraphModelError(
             f'{error.filename}: {(error.strerror or str(error)).lower()}, though '
             f'{model.name} names it') from error
-
-
-def _start(file: Path, size: int) -> bytes:
-    """Return so many bytes, however long the file has become."""
-    with file.open('rb') as opened:
-        return opened.read(size)

@@ -19,7 +19,7 @@ import onnx
 from onnx import helper, numpy_helper, TensorProto
 
 from prune_perception.bundle import BundleError
-from prune_perception.networks.beside import file_beside
+from prune_perception.networks.beside import file_beside, ordinary_size, read_start
 from prune_perception.networks.imported.graph import Array, as_float32, Graph, Node
 
 OWN_DOMAIN = 'prune_perception'
@@ -27,6 +27,10 @@ _LARGEST_FILE = 2 << 30  # bytes, the limit of the format
 _MOST_NODES = 50_000
 _MOST_EXTERNAL = 1 << 30  # bytes of all weights in other files; many may name the same
 _IR_VERSION = 10
+_KINDS = (
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE,
+    TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8,
+    TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64, TensorProto.BOOL)
 _FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _DOMAINS = ('', 'ai.onnx', OWN_DOMAIN)
 
@@ -70,9 +74,10 @@ def read_onnx(path: Path) -> OnnxFile:
     :raises BundleError: it cannot be read, or declares what cannot be; one line.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        size = ordinary_size(path)
+        if size > _LARGEST_FILE:
             raise BundleError(f'{path}: larger than 2 GiB, which no ONNX file is')
-        data = path.read_bytes()
+        data = read_start(path, size)
     except OSError as error:
         raise BundleError(f'{path}: {(error.strerror or str(error)).lower()}') from error
     return parse_onnx(data, path)
@@ -200,33 +205,31 @@ def _array(tensor: TensorProto, path: Path) -> Array:
     if any(size < 0 for size in sizes):
         raise BundleError(f'{path}: tensor {name!r} has a negative side: {sizes}')
     dtype = _dtype(tensor.data_type, name, path)
-    if dtype.kind == 'O':
+    if tensor.data_type == TensorProto.STRING:
         raise BundleError(f'{path}: tensor {name!r} holds texts, not numbers')
+    if tensor.data_type not in _KINDS:
+        kind = TensorProto.DataType.Name(tensor.data_type).lower()
+        raise BundleError(f'{path}: tensor {name!r} holds numbers of {kind}, which are not read; '
+                          'of a quantised network, export the float one')
     count = math.prod(sizes)
     if tensor.data_location == TensorProto.EXTERNAL:
         data = _external(tensor, count * dtype.itemsize, path)
         tensor = TensorProto(name=name, dims=sizes, data_type=tensor.data_type, raw_data=data)
     elif tensor.HasField('raw_data'):
-        # Types below a byte are packed; NumPy holds each in one.
-        if len(tensor.raw_data) * 8 < count * _bits(dtype):
+        if len(tensor.raw_data) < count * dtype.itemsize:
             raise BundleError(
                 f'{path}: tensor {name!r} is declared as {sizes}, and has '
                 f'{len(tensor.raw_data)} bytes for it')
     else:
         given = max(len(tensor.float_data), len(tensor.int32_data), len(tensor.int64_data),
                     len(tensor.double_data), len(tensor.uint64_data))
-        if given * 8 < count:
+        if given < count:
             raise BundleError(
                 f'{path}: tensor {name!r} is declared as {sizes}, and has {given} numbers for it')
     try:
         return as_float32(np.array(numpy_helper.to_array(tensor)))
     except Exception as error:  # its kinds differ from type to type
         raise BundleError(f'{path}: tensor {name!r} cannot be read: {error}') from error
-
-
-def _bits(dtype: np.dtype[Any]) -> int:
-    small = {'int4': 4, 'uint4': 4, 'float4_e2m1fn': 4, 'int2': 2, 'uint2': 2}
-    return small.get(dtype.name, 8 * dtype.itemsize)
 
 
 def _check_external(proto: onnx.GraphProto, path: Path) -> None:
@@ -256,10 +259,10 @@ def _external(tensor: TensorProto, size: int, path: Path) -> bytes:
             raise BundleError(
                 f'{path}: weight {tensor.name!r} is declared as {list(tensor.dims)}, which is '
                 f'{size} bytes, and has {length} from byte {offset} of {location}')
-        if not file.is_file() or file.stat().st_size < offset + length:
+        if ordinary_size(file) < offset + length:
             raise BundleError(
-                f'{file}: missing or shorter than {offset + length} bytes, which {path.name} '
-                f'wants for {tensor.name!r}')
+                f'{file}: shorter than {offset + length} bytes, which {path.name} wants for '
+                f'{tensor.name!r}')
         with file.open('rb') as opened:
             opened.seek(offset)
             return opened.read(length)
@@ -268,7 +271,9 @@ def _external(tensor: TensorProto, size: int, path: Path) -> bytes:
             raise
         raise BundleError(f'{path}: weight {tensor.name!r}: {error}') from error
     except OSError as error:
-        raise BundleError(f'{file}: {(error.strerror or str(error)).lower()}') from error
+        raise BundleError(
+            f'{file}: {(error.strerror or str(error)).lower()}, though {path.name} names it for '
+            f'{tensor.name!r}') from error
 
 
 def _node(item: onnx.NodeProto, number: int, path: Path) -> Node:

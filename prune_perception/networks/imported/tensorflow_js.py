@@ -14,9 +14,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
-import json
 from pathlib import Path
-import stat
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,12 @@ import numpy as np
 from prune_perception.bundle import BundleError
 from prune_perception.networks.imported.graph import Array, as_float32, Graph, Node
 from prune_perception.networks.imported.onnx_file import Declared, OnnxFile
-from prune_perception.networks.tfjs import GraphModelError, read_weights
+from prune_perception.networks.tfjs import (
+    GraphModelError,
+    NOT_A_GRAPH,
+    read_graph,
+    reason_of,
+)
 
 _PLAIN = {
     'Add': 'Add', 'AddV2': 'Add', 'BiasAdd': 'Add', 'Sub': 'Sub', 'Mul': 'Mul', 'RealDiv': 'Div',
@@ -33,7 +36,6 @@ _PLAIN = {
     'Rsqrt': 'Rsqrt', 'Neg': 'Neg'}
 _FIRST = {0: 0, 1: 2, 2: 3, 3: 1}  # where an axis of maps goes
 _ACTIVATIONS = ('Relu', 'Relu6', 'Elu', 'LeakyRelu')
-_LARGEST = 64 << 20  # bytes of the JSON
 
 
 def read_graph_model(path: Path) -> OnnxFile:
@@ -44,26 +46,15 @@ def read_graph_model(path: Path) -> OnnxFile:
     :raises BundleError: one line with the file and the reason.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f'{path}: not a file')
-        if status.st_size > _LARGEST:
-            raise BundleError(f'{path}: larger than {_LARGEST >> 20} MiB, not a graph')
-        content = json.loads(path.read_bytes())
-        nodes, manifest = content['modelTopology']['node'], content['weightsManifest']
-        known = {str(node['name']): node for node in nodes}
-        weights = {name: as_float32(value)
-                   for name, value in read_weights(path, manifest).items()}
-        return _Reader(path, known, weights).read(content.get('signature') or {})
-    except OSError as error:
-        raise BundleError(f'{path}: {(error.strerror or str(error)).lower()}') from error
+        model = read_graph(path)
+        weights = {name: as_float32(value) for name, value in model.weights.items()}
+        return _Reader(path, model.nodes, weights).read(model.signature)
     except GraphModelError as error:
         raise BundleError(str(error)) from error
     except BundleError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise BundleError(f'{path}: not a TensorFlow.js graph model: {type(error).__name__}: '
-                          f'{error}') from error
+    except NOT_A_GRAPH as error:
+        raise BundleError(reason_of(path, error)) from error
 
 
 class _Reader:

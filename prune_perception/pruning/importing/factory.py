@@ -16,6 +16,7 @@ import torch
 from torch import nn, Tensor
 
 from prune_perception.bundle import BundleError
+from prune_perception.networks.beside import ordinary_size
 from prune_perception.networks.export import export_plain
 
 _KEYS = ('state_dict', 'model_state_dict', 'model', 'ema', 'net')
@@ -71,6 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     :raises BundleError: it cannot be read, or holds more than tensors; one line.
     """
     try:
+        ordinary_size(path)
         with path.open('rb'):
             pass
     except OSError as error:
