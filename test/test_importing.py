@@ -200,6 +200,30 @@ def test_trying_finds_what_the_graph_does_not() -> None:
     assert group.fixed == fixed['shares']
 
 
+class Together(nn.Module):
+    """Maps whose scale is that of the widest layer: it stays until all have lost channels."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3, 8, 1) for _ in range(layers))
+        self.free = nn.Conv2d(3, 6, 1)
+        self.predict = nn.Conv2d(8 * layers + 6, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = [layer(x) for layer in self.layers]
+        scale = max(part.shape[1] for part in maps) / 8
+        return self.predict(torch.cat([*(part * scale for part in maps), self.free(x)], 1))
+
+
+@pytest.mark.parametrize('layers', [2, 3])
+def test_trying_finds_what_breaks_only_together(layers: int) -> None:
+    module = Together(layers).eval()
+    fixed = find_fixed(module, torch.randn(1, 3, 8, 8))
+    reason, = fixed.values()
+    assert reason.endswith('are computed otherwise, once other groups have lost some')
+    assert list(fixed) == [f'layers.{layers - 1}']
+
+
 @pytest.mark.parametrize('opset', [11, 13, 18])
 @pytest.mark.parametrize('kind', (*foreign.DETECTORS, foreign.Shuffled),
                          ids=lambda kind: kind.__name__)

@@ -38,25 +38,53 @@ def find_fixed(module: nn.Module, image: torch.Tensor, fields: Divide = list) ->
     mixed = [group for group in groups if _is_mixed(module, group)]
     plain = [group for group in groups if group not in mixed]
     fixed: dict[str, str] = {}
-    for part, exact in ((plain, True), (mixed, False)):
-        _search(module, image, fields, part, exact, fixed)
+    together = [_search(module, image, fields, part, exact, fixed)
+                for part, exact in ((plain, True), (mixed, False))]
+    # Each for itself may lose a unit, and some not together.
+    if not together[0]:
+        _search_together(module, image, fields, plain, True, fixed)
+    if mixed and (plain or not together[1]):
+        _search_together(module, image, fields, groups, False, fixed)
     return fixed
 
 
 def _search(module: nn.Module, image: torch.Tensor, fields: Divide,
-            groups: Sequence[ChannelGroup], exact: bool, fixed: dict[str, str]) -> None:
-    """Note the groups that cannot lose a unit: all together first, then by halves."""
+            groups: Sequence[ChannelGroup], exact: bool, fixed: dict[str, str]) -> bool:
+    """
+    Note the groups that cannot lose a unit: all together first, then by halves.
+
+    :returns: whether all could together.
+    """
     if not groups:
-        return
+        return True
     reason = _breaks(module, image, fields, groups, exact)
     if not reason:
-        return
+        return True
     if len(groups) == 1:
         fixed[groups[0].name] = reason
-        return
+        return False
     half = len(groups) // 2
     _search(module, image, fields, groups[:half], exact, fixed)
     _search(module, image, fields, groups[half:], exact, fixed)
+    return False
+
+
+def _search_together(module: nn.Module, image: torch.Tensor, fields: Divide,
+                     groups: Sequence[ChannelGroup], exact: bool, fixed: dict[str, str]) -> None:
+    """Note groups until all that are left can lose a unit together."""
+    left = [group for group in groups if group.name not in fixed]
+    while left and _breaks(module, image, fields, left, exact):
+        # The first so many can, so many cannot: the last of these is one too many.
+        most, least = 0, len(left)
+        while least - most > 1:
+            middle = (most + least) // 2
+            if _breaks(module, image, fields, left[:middle], exact):
+                least = middle
+            else:
+                most = middle
+        reason = _breaks(module, image, fields, left[:least], exact)
+        fixed[left[most].name] = f'{reason}, once other groups have lost some'
+        del left[most]
 
 
 def _breaks(module: nn.Module, image: torch.Tensor, fields: Divide,
