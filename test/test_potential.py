@@ -24,7 +24,7 @@ import numpy as np
 from pages import Structure
 from rich.console import Console
 
-from prune_perception.bundle import read_bundle
+from prune_perception.bundle import Quantisation, read_bundle
 from prune_perception.cli.main import main
 from prune_perception.detections import Detections
 from prune_perception.evaluation import files, potential_survey
@@ -259,6 +259,34 @@ def test_what_a_rung_was_made_from_is_told(
     print_survey(found, console)
     assert 'note: known was pruned on this very recording' in console.export_text()
     assert 'known was pruned on this very recording' in html_report(found)
+
+
+def test_what_a_quantised_rung_was_made_from_is_told(
+        walk: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Its parent is the bundle in float32: what was pruned is that one, if it is of the ladder."""
+    provenance, dense = small_card().provenance, read_bundle(bundles['dense']).digest
+
+    def write(name: str, parent: str | None, bits: int | None = 8, data: str = '3' * 64) -> str:
+        return write_blobs(
+            tmp_path / name, energy=energy(500.), provenance=replace(
+                provenance, parent=parent, data=data),
+            quantisation=None if bits is None else Quantisation(bits)).digest
+
+    half, other = write('half', dense, None), write('other', '4' * 64, None)
+    made = {'half_int8': half, 'dense_int8': dense, 'other_int8': other, 'alone_int8': '5' * 64,
+            'unknown_int8': None}
+    for name, parent in made.items():
+        write(name, parent, data=digest_of(walk) if name == 'half_int8' else '3' * 64)
+    rungs = {name: tmp_path / name for name in ('half', 'other', *made)}
+    found = run(walk, {'dense': bundles['dense'], **rungs}, *rungs, corruptions=[])
+    assert [note.partition(',')[0] if ', which' not in note else
+            note.partition(', and')[0] for note in found.notes] == [
+        'other was pruned from another bundle', 'half_int8 was quantised on this very recording',
+        'other_int8 was quantised from other, which was pruned from another bundle',
+        'alone_int8 was quantised from another bundle',
+        'unknown_int8 does not say what it was quantised from']
+    assert 'what quantising cost it is not told apart' in found.notes[3]
+    assert 'what pruning cost it is not told apart' in found.notes[2]
 
 
 def test_order_of_the_rungs_does_not_matter(walk: Path, bundles: dict[str, Path]) -> None:

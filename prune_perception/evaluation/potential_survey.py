@@ -194,20 +194,32 @@ def _provenance(dense: Bundle, rungs: Mapping[str, Bundle], data: str) -> tuple[
     :param data: digest of the recording.
     """
     notes = []
+    by_digest = {bundle.digest: bundle for bundle in rungs.values()}
     for name, bundle in rungs.items():
-        made = bundle.card.provenance
+        made, verb = bundle.card.provenance, _verb(bundle)
         if made.data == data:
             notes.append(
-                f'{name} was pruned on this very recording, and fares better on frames that it '
+                f'{name} was {verb}d on this very recording, and fares better on frames that it '
                 'was fitted to: look at others of it (--frames), or at another recording; it was '
                 f'made by: {made.command}')
-        if made.parent != dense.digest:
-            whose = 'does not say what it was pruned from' if made.parent is None else \
-                'was pruned from another bundle'
+        # What is quantised of a rung was pruned as that one was.
+        source = by_digest.get(made.parent or '', bundle) if verb == 'quantise' else bundle
+        parent = source.card.provenance.parent
+        if parent != dense.digest:
+            made_of = '' if source is bundle else (
+                f'was quantised from {source.card.name}, which ')
+            whose = f'does not say what it was {_verb(source)}d from' if parent is None else \
+                f'was {_verb(source)}d from another bundle'
             notes.append(
-                f'{name} {whose}, and not from {dense.card.name} as it is: a loss is what it '
-                'sees otherwise than this one, and what pruning cost it is not told apart')
+                f'{name} {made_of}{whose}, and not from {dense.card.name} as it is: a loss is '
+                f'what it sees otherwise than this one, and what {_verb(source)[:-1]}ing cost it '
+                'is not told apart')
     return tuple(notes)
+
+
+def _verb(bundle: Bundle) -> str:
+    """Return what a rung was made by."""
+    return 'prune' if bundle.card.quantisation is None else 'quantise'
 
 
 def _ladder(bundles: Mapping[str, Bundle], dense: Bundle, hardware: str) -> tuple[Rung, ...]:
