@@ -24,7 +24,6 @@ from prune_perception.networks.imported import onnx_file  # noqa: E402
 from prune_perception.networks.imported.operators import OPERATORS  # noqa: E402
 from prune_perception.pruning.importing.comparison import (  # noqa: E402
     difference,
-    fields_of,
     TOLERANCE,
 )
 from prune_perception.pruning.importing.description import Wanted  # noqa: E402
@@ -161,7 +160,7 @@ def test_columns_of_a_list_are_its_fields() -> None:
     one[..., 4] = 0.5
     other = one.copy()
     other[..., 4] = 0.6
-    assert difference([one], [other], fields_of(decoder)) > 0.1
+    assert difference([one], [other], decoder.fields) > 0.1
 
 
 def read_wrongly(monkeypatch: pytest.MonkeyPatch, share: float) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_perception.runtime.decoders.layout import Part
-
 Array = NDArray[Any]
 Divide = Callable[[Sequence[Array]], list[Array]]
-"""Takes the outputs of a network and returns the parts that have a scale of their own."""
+"""Returns what outputs hold that has a scale of its own: a decoder's ``fields``."""
 
 TOLERANCE = 1e-3
 """Of the largest number in a field: what rounding and the order of sums make is far below."""
@@ -22,35 +20,6 @@ TOLERANCE = 1e-3
 # Engines compute a sigmoid to some 1e-7, whatever it is: where no score reaches this, that is
 # no small part of the largest.
 _LEAST = 1e-2
-
-
-def fields_of(decoder: object) -> Divide:
-    """
-    Return what divides outputs into the fields that a decoder reads in them.
-
-    Boxes in pixels are a thousand times as large as the scores that may lie beside them in one
-    output: each is measured by its own. Outputs of decoders without a layout stay whole, but
-    lists of detections, whose columns are fields.
-    """
-    layout = getattr(decoder, 'layout', None)
-    if layout is None:
-        from prune_perception.runtime.decoders.listed import ListedDecoder
-        return _columns if isinstance(decoder, ListedDecoder) else list
-    fields: dict[tuple[int, str], list[Part]] = {}
-    for block in layout.blocks:
-        for name, part in block.parts.items():
-            fields.setdefault((part.output, name), []).append(part)
-
-    def divide(outputs: Sequence[Array]) -> list[Array]:
-        return [np.concatenate([part.read(outputs) for part in parts])
-                for parts in fields.values()]
-
-    return divide
-
-
-def _columns(outputs: Sequence[Array]) -> list[Array]:
-    return [column for output in outputs
-            for column in (np.moveaxis(output, -1, 0) if output.ndim == 3 else [output])]
 
 
 def difference(found: Sequence[Array], expected: Sequence[Array], fields: Divide) -> float:

@@ -42,7 +42,6 @@ from prune_perception.pruning.footage import tensor_of
 from prune_perception.pruning.groups import ChannelGraph, GroupError
 from prune_perception.pruning.importing.comparison import (
     Divide,
-    fields_of,
     greatest_difference,
     TOLERANCE,
 )
@@ -147,7 +146,7 @@ class _Job:
         card = self._card(file, said, fed, [
             OutputSpec(name, shape) for name, shape in zip(names, shapes, strict=True)])
         # What its decoder cannot read is refused before any work.
-        fields = fields_of(create_decoder(Bundle(request.destination, card, '')))
+        fields = create_decoder(Bundle(request.destination, card, '')).fields
         self._tell('compare with ONNX Runtime')
         inputs = self._inputs(fed)
         before = [_outputs(module, one) for one in inputs]

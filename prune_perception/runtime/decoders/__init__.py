@@ -45,6 +45,16 @@ class Decoder(Protocol):
         :returns: boxes (n, 4) x1, y1, x2, y2 in network pixels, scores (n,), classes (n,).
         """
 
+    def fields(self, outputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """
+        Return what the outputs of one image hold that has a scale of its own.
+
+        Boxes in pixels are a thousand times as large as the scores that may lie beside them in
+        one output: what compares outputs measures each by its own.
+
+        :returns: arrays of any shapes, always in the same order.
+        """
+
 
 DECODERS: Mapping[str, Callable[..., Decoder]] = {
     'nanodet': NanoDetDecoder,

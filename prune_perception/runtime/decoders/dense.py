@@ -58,6 +58,14 @@ class DenseDecoder(ABC):
                 parts.append((boxes, scores, classes))
         return joined(parts)
 
+    def fields(self, outputs: Sequence[Array]) -> list[Array]:
+        """Return the fields of each output (see :class:`.Decoder`)."""
+        fields: dict[tuple[int, str], list[Array]] = {}
+        for block in self.layout.blocks:
+            for name, part in block.parts.items():
+                fields.setdefault((part.output, name), []).append(part.read(outputs))
+        return [np.concatenate(parts) for parts in fields.values()]
+
     def _found(self, fields: Mapping[str, Array], score_threshold: float
                ) -> tuple[Index, Index, Scores]:
         """

@@ -98,6 +98,11 @@ class ListedDecoder:
         boxes = self._corners(fields[BOXES].reshape(-1, 4)[found])
         return joined([(boxes, probability(scores[found], self.scores), classes)])
 
+    def fields(self, outputs: Sequence[Array]) -> list[Array]:
+        """Return the columns of each output, those that are not read, too."""
+        return [column for output in outputs
+                for column in (np.moveaxis(output, -1, 0) if output.ndim == 3 else [output])]
+
     def read(self, outputs: Sequence[Array]) -> Mapping[str, Array]:
         """Return the outputs by name, or the columns of the only one."""
         if self.columns is None:

@@ -83,3 +83,7 @@ class NanoDetDecoder:
         scores = (1 / (1 + np.exp(-np.concatenate(logits)))).astype(np.float32, copy=False)
         return (np.concatenate(boxes).astype(np.float32, copy=False), scores,
                 np.concatenate(classes).astype(np.int64, copy=False))
+
+    def fields(self, outputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the outputs: logits of classes and of bins are of one scale."""
+        return list(outputs)
