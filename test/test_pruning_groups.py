@@ -268,3 +268,44 @@ def test_a_parameter_beside_the_layers_holds_its_channels():
 
     group = ChannelGraph(Scaled(), small.images(1)[0]).group('stem')
     assert 'parameter' in group.fixed
+
+
+class Attention(nn.Module):
+    """Two heads over all places of a map, as YOLO11 and YOLO26 have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = small.conv(3, 8)
+        self.qkv = small.conv(8, 16, 1)
+        self.around = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.proj = small.conv(8, 8, 1)
+        self.after = small.conv(8, 6, 1)
+        self.predict = small.conv(6, 5, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        batch, _, height, width = x.shape
+        query, key, value = self.qkv(x).view(batch, 2, 8, height * width).split([2, 2, 4], 2)
+        shares = (query.transpose(2, 3) @ key).softmax(3)
+        seen = (value @ shares.transpose(2, 3)).reshape(batch, 8, height, width)
+        seen = seen + self.around(value.reshape(batch, 8, height, width))
+        return self.predict(torch.relu(self.after(x + self.proj(seen))))
+
+
+def test_attention_is_not_followed_through_its_places(monkeypatch):
+    """Each reshaping multiplies the places; past the split, YOLO26's filled the memory."""
+    add = torch_pruning.dependency.group.Group.add_dep
+
+    def watched(self, dep, idxs):
+        assert len(idxs) < 100_000
+        add(self, dep, idxs)
+
+    monkeypatch.setattr(torch_pruning.dependency.group.Group, 'add_dep', watched)
+    graph = ChannelGraph(small.made(Attention), small.images(1)[0])
+    assert {group.name: group.fixed for group in graph.groups if group.fixed} == {
+        'qkv': 'a split of the network divides them',
+        'predict': 'predict is an output of the network'}
+    assert graph.group('qkv').ties() == 'made by qkv; taken by what is not followed'
+    group = graph.group('stem')
+    assert names(group.producers) == {'stem', 'proj'}
+    assert names(group.consumers) == {'qkv', 'after'}

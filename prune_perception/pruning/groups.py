@@ -34,6 +34,8 @@ Index = NDArray[np.int64]
 # What the energy, the forecast and the restoration of the other modules know to handle.
 _KNOWN = (nn.Conv2d, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
+_AN_OUTPUT = ' is an output of the network'
+
 
 class GroupError(ValueError):
     """A network that cannot be followed forth or back; one line that says where and why."""
@@ -86,7 +88,9 @@ class ChannelGroup:
     def ties(self) -> str:
         """Return which layers make and take the channels, and what ties them, for people."""
         made = ', '.join(_with_reason(tied) for tied in self.producers)
-        taken = ', '.join(_with_reason(tied) for tied in self.consumers) or 'the output'
+        taken = ', '.join(_with_reason(tied) for tied in self.consumers) or (
+            'what is not followed' if self.fixed and not self.fixed.endswith(_AN_OUTPUT)
+            else 'the output')
         together = f'{self.unit} at a time, ' if self.unit > 1 else ''
         return f'{together}made by {made}; taken by {taken}'
 
@@ -182,7 +186,9 @@ class ChannelGraph:
         Follow no channels past the last layers, to where nothing takes them but an output.
 
         Heads are reshaped there into a row for each place of the picture, of which the tracer
-        would list each number: minutes for a network of many classes.
+        would list each number: minutes for a network of many classes. Nor any past what keeps
+        them from going: through the reshapings of attention their places would fill the memory,
+        and the layers behind it meet it from their own side.
         """
         nodes = self._graph.module2node
         pending = [node for module, node in nodes.items()
@@ -194,7 +200,11 @@ class ChannelGraph:
                 before.add(node)
                 pending += node.inputs
         for node in nodes.values():
-            node.dependencies = [tie for tie in node.dependencies if tie.target in before]
+            node.dependencies = [] if self._is_obstacle(node) else [
+                tie for tie in node.dependencies if tie.target in before]
+
+    def _is_obstacle(self, node: Any) -> bool:
+        return node.module not in self._names and bool(_obstacle(node))
 
     def _pruning_group(self, layer: nn.Module, channels: list[int]) -> Any:
         pruner = self._graph.get_pruner_of_module(layer)
@@ -236,7 +246,7 @@ class ChannelGraph:
                 fixed.append(f'{path} holds only some of them, or some more often than others')
                 continue
             if made and path in self._outputs:
-                fixed.append(f'{path} is an output of the network')
+                fixed.append(f'{path}{_AN_OUTPUT}')
             (producers if made else consumers).setdefault(
                 path, Tied(path, positions, _reason(item.dep)))
             parts.append(_parts(target))
