@@ -23,7 +23,7 @@ from prune_perception.energy.hardware import load_profile
 from prune_perception.networks import registry
 from prune_perception.networks.export import bundle_files
 from prune_perception.networks.registry import spec_of
-from prune_perception.pruning.distillation import distil, Settings
+from prune_perception.pruning.distillation import distil, Settings, teacher_of
 from prune_perception.pruning.footage import read_footage, resized
 from prune_perception.pruning.heads import head_of
 from prune_perception.pruning.planner import planner_for
@@ -114,7 +114,8 @@ def trained(
     torch.manual_seed(seed)
     network = SmallDetector()
     images = resized(footage.images, (SIDE, SIDE))
-    distil(network, dense.network, images[parts.fit.start:parts.fit.stop],
+    distil(network, teacher_of(dense.card, dense.network),
+           images[parts.fit.start:parts.fit.stop],
            images[parts.select.start:parts.select.stop], head_of(dense.card), dense.card.input,
            Settings(steps=steps, views=800, seed=seed), progress)
     network.eval()
