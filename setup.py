@@ -64,6 +64,7 @@ setup(
         'bags': ['mcap>=1.2', 'rosbags>=0.10'],
         'dask': ['distributed>=2024.1'],
         'evaluation': ['pycocotools>=2.0.6'],
+        'nncf': ['nncf>=3.4'],
         'nvml': ['nvidia-ml-py>=12'],
         'offline': [
             'matplotlib>=3.8', 'onnx>=1.17', 'onnxscript>=0.5', 'safetensors>=0.4',

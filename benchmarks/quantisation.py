@@ -4,22 +4,26 @@
 """
 Measure what integers of 8 bits do to a detector: accuracy, size and time, by each engine.
 
-Each bundle is quantised by frames 401 to 795 of the pedestrian video, without labels, once with
-its last layers in integers and once with them in float, and judged by the people who are labelled
-in frames 1 to 400 (and, if it knows all classes, on the photographs), as ``accuracy.py`` does.
-``agreement`` is with the bundle in float on the frames that ``quantize`` keeps aside to choose by;
-``*`` marks what it would choose. Time is of an inference, one thread, in turns with the bundle in
-float: the ratio is the median over pairs.
+Each bundle is quantised by frames 401 to 795 of the pedestrian video, without labels, by each
+quantiser that is installed (ONNX Runtime's own, NNCF), once with its last layers in integers and
+once with them in float, and judged by the people who are labelled in frames 1 to 400 (and, if it
+knows all classes, on the photographs), as ``accuracy.py`` does. ``agreement`` is with the bundle
+in float on the frames that ``quantize`` keeps aside to choose by; ``*`` marks what it would choose
+with that quantiser. Time is of an inference, one thread, in turns with the bundle in float: the
+ratio is the median over pairs.
 
 Limits: one static camera; the photographs are 64, and unlike anything that the ranges were seen
 on. A ratio is of this processor: its instructions for integers decide it. A busy machine makes
 times long and ratios wide, which is why the quartiles of the ratios stand beside.
 
-    python benchmarks/quantisation.py --data FOLDER [--models BUNDLE …] [--pairs N] [--json FILE]
+    python benchmarks/quantisation.py --data FOLDER [--models BUNDLE …]
+        [--quantisers NAME …] [--pairs N] [--json FILE]
 """
 
 import argparse
 from dataclasses import asdict
+import importlib.metadata
+import importlib.util
 import json
 from pathlib import Path
 import statistics
@@ -35,7 +39,7 @@ from prune_perception.energy.hardware import load_profile
 from prune_perception.pruning.agreement import agreement, detections_by
 from prune_perception.pruning.footage import read_footage
 from prune_perception.pruning.latency import compare
-from prune_perception.pruning.quantiser import Outcome, quantise, Request, WORTH
+from prune_perception.pruning.quantiser import Outcome, quantise, QUANTISERS, Request, WORTH
 from prune_perception.pruning.splits import split
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import create_engine, EngineOptions
@@ -70,12 +74,14 @@ def paced(plain: Bundle, other: Bundle, engine: str, pairs: int) -> dict[str, fl
         'ratio': ratio, 'low': low, 'high': high}
 
 
-def made(bundle: Bundle, last_layers: str, data: Path, folder: Path) -> tuple[Bundle, Outcome]:
+def made(bundle: Bundle, quantiser: str, last_layers: str, data: Path, folder: Path,
+         ) -> tuple[Bundle, Outcome]:
     """Quantise a bundle."""
     outcome = quantise(Request(
         bundle, data / accuracy.PEOPLE / 'vtest.avi', load_profile('eyeriss_65nm'),
-        frames=FOOTAGE, last_layers=last_layers, command='benchmarks/quantisation.py',
-        name=f'{bundle.card.name}_int8_last_{last_layers}'))
+        frames=FOOTAGE, last_layers=last_layers, quantiser=quantiser,
+        command='benchmarks/quantisation.py',
+        name=f'{bundle.card.name}_{quantiser}_last_{last_layers}'))
     return write_bundle(folder / outcome.card.name, outcome.card, outcome.files), outcome
 
 
@@ -94,7 +100,7 @@ def row(name: str, figures: dict[str, Any]) -> str:
     agreed, pace = figures.get('agreement'), figures.get('pace')
     photographs = figures['photographs']
     return (
-        f'{name:22} {figures["engine"]:12} {figures["people"]["ap50"]:7.4f} '
+        f'{name:26} {figures["engine"]:12} {figures["people"]["ap50"]:7.4f} '
         f'{photographs["ap50"] if photographs else float("nan"):7.4f} '
         f'{agreed if agreed is not None else float("nan"):7.4f} '
         f'{figures["bytes"] / 1e6:6.2f} '
@@ -108,36 +114,45 @@ def main() -> int:
     parser.add_argument(
         '--models', nargs='+', default=['nanodet_g_person_25', 'nanodet_g'], metavar='BUNDLE')
     accuracy.add_data(parser)
+    parser.add_argument(
+        '--quantisers', nargs='+', choices=QUANTISERS, metavar='NAME', help='of '
+        f'{", ".join(QUANTISERS)} (those that are installed)',
+        default=[name for name in QUANTISERS if importlib.util.find_spec(name)])
     parser.add_argument('--pairs', type=int, default=25, help='of times (%(default)s)')
     parser.add_argument(
         '--every', type=int, default=1, metavar='N', help='judge each Nth frame of the video')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
     arguments = parser.parse_args()
     machine = accuracy.describe_machine()
+    machine['versions'].update({name: importlib.metadata.version(name) for name in (
+        *ENGINES, *QUANTISERS) if importlib.util.find_spec(name)})
     print(f'{machine["cpu"]}, {machine["cores"]} cores, {machine["system"]}, '
           + ', '.join(f'{name} {version}' for name, version in machine['versions'].items()))
-    print(f'{"":22} {"engine":12} {"people":>7} {"photos":>7} {"agree":>7} {"MB":>6} '
+    print(f'{"":26} {"engine":12} {"people":>7} {"photos":>7} {"agree":>7} {"MB":>6} '
           f'{"float":>7} {"int8 ms":>7} {"times as fast (quartiles)"}')
     results = []
     for name in arguments.models:
         plain = read_bundle(find_model(name))
         with tempfile.TemporaryDirectory() as folder:
             bundles: list[tuple[str, Bundle, Outcome | None]] = [(name, plain, None)]
-            for last in ('int8', 'float'):
-                bundle, outcome = made(plain, last, arguments.data, Path(folder))
-                bundles.append((f'  last layers {last}', bundle, outcome))
-            agreed = {outcome.chosen: outcome.agreement[outcome.chosen]
-                      for _, _, outcome in bundles if outcome}
-            best = 'float' if agreed['float'] > agreed['int8'] + WORTH else 'int8'
+            for quantiser in arguments.quantisers:
+                for last in ('int8', 'float'):
+                    bundle, outcome = made(plain, quantiser, last, arguments.data, Path(folder))
+                    bundles.append((f'  {quantiser}, last {last}', bundle, outcome))
+            agreed = {(outcome.request.quantiser, outcome.chosen):
+                      outcome.agreement[outcome.chosen] for _, _, outcome in bundles if outcome}
+            best = {name: 'float' if agreed[name, 'float'] > agreed[name, 'int8'] + WORTH
+                    else 'int8' for name in arguments.quantisers}
             for label, bundle, how in bundles:
                 for engine in ENGINES:
                     figures: dict[str, Any] = {
-                        'model': name, 'last_layers': how.chosen if how else None,
+                        'model': name, 'quantiser': how.request.quantiser if how else None,
+                        'last_layers': how.chosen if how else None,
                         'engine': engine, 'bytes': (bundle.folder / 'model.onnx').stat().st_size,
                         **judged(bundle, engine, arguments.data, arguments.every)}
                     if how:
                         figures.update(
-                            taken=how.chosen == best,
+                            taken=how.chosen == best[how.request.quantiser],
                             energy_share=how.account.share if how.account else None,
                             agreement=agreement_by(engine, plain, bundle, arguments.data),
                             pace=paced(plain, bundle, engine, arguments.pairs))

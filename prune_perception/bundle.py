@@ -152,11 +152,13 @@ class Quantisation:
     :param bits: of weights and maps.
     :param float_layers: that go on computing in float.
     :param reduced_range: whether the weights use 7 of the bits.
+    :param quantiser: that made it.
     """
 
     bits: int
     float_layers: tuple[str, ...] = ()
     reduced_range: bool = False
+    quantiser: str = 'onnxruntime'
 
 
 @dataclass(frozen=True)
@@ -662,7 +664,9 @@ def _quantisation(card: _Fields) -> Quantisation | None:
         raise fields.refuse('bits', f'is {bits}; it must lie between 1 and {_MOST_BITS}')
     if not all(isinstance(name, str) for name in layers):
         raise fields.refuse('float_layers', f'must be a list of names, not {_short(layers)}')
-    return Quantisation(bits, tuple(layers), fields.get('reduced_range', bool, False))
+    return Quantisation(
+        bits, tuple(layers), fields.get('reduced_range', bool, False),
+        fields.get('quantiser', str, 'onnxruntime'))
 
 
 def _files(card: _Fields) -> dict[str, str]:

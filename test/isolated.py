@@ -88,6 +88,17 @@ def prune(engine: str, folder: Path, outside: Outside | None) -> None:
         'prune_perception.pruning import pruner; pruner._LEAST_SPEEDUP = 0')
 
 
+def quantize(engine: str, folder: Path, outside: Outside | None) -> None:
+    """Quantise a detector by NNCF, to be run by both engines; ``engine`` means nothing here."""
+    import prunable
+
+    with prunable.networks_in_use():
+        prunable.write_squares(folder / 'dense')
+    prunable.write_footage(folder / 'footage')
+    run('quantize', folder / 'dense', '--data', folder / 'footage', '--quantiser', 'nncf',
+        '-o', folder / 'out', before='import prunable; prunable.use_networks()')
+
+
 def onboard(engine: str, folder: Path, outside: Outside | None) -> None:
     """Let a detector answer a camera, over DDS, beside a power monitor."""
     from robot import detector, people, raw
@@ -109,7 +120,8 @@ def engine_alone(engine: str, folder: Path, outside: Outside | None) -> None:
     assert outside is not None
     model = find_model('nanodet_g_person_10') / 'model.onnx'
     code = {'onnxruntime': f'session = onnxruntime.InferenceSession({str(model)!r})',
-            'openvino': 'pass'}[engine]
+            'openvino': 'pass', 'nncf': 'from nncf.telemetry.wrapper import telemetry; '
+            'telemetry.start_session("ptq")'}[engine]
     process = subprocess.Popen(
         [sys.executable, '-c', f'import {engine}, time; {code}; time.sleep(60)'])
     try:
@@ -137,7 +149,8 @@ def control(engine: str, folder: Path, outside: Outside | None) -> None:
         socket.create_connection(server.getsockname()).close()
 
 
-JOBS = {job.__name__: job for job in (evaluate, profile, prune, onboard, engine_alone, control)}
+JOBS = {job.__name__: job for job in (
+    evaluate, profile, prune, quantize, onboard, engine_alone, control)}
 
 
 def main() -> None:

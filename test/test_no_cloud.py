@@ -75,12 +75,13 @@ def test_job_with_loopback_alone(tmp_path: Path, engine: str, jobs: str) -> None
 
 @needs_namespaces
 @pytest.mark.slow
-@pytest.mark.parametrize('engine, jobs', [*JOBS, ('torch', 'prune')])
+@pytest.mark.parametrize('engine, jobs', [
+    *JOBS, ('torch', 'prune'), ('nncf', 'quantize')])
 def test_nothing_leaves_the_host(tmp_path: Path, engine: str, jobs: str) -> None:
     """Nothing outside ever answers either: a job that needs it would fail."""
     needs(engine, 'pycocotools')
-    if jobs == 'prune':
-        needs('torch_pruning', 'onnx', 'onnxscript')
+    if jobs in ('prune', 'quantize'):
+        needs('torch', 'torch_pruning', 'onnx', 'onnxscript', 'openvino')
     seen = isolated(
         tmp_path, jobs, engine, outside=True, ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
     assert seen['packets'] == {}
@@ -93,7 +94,7 @@ def test_nothing_leaves_the_host(tmp_path: Path, engine: str, jobs: str) -> None
 
 @needs_namespaces
 @pytest.mark.slow
-@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'nncf'])
 def test_report_of_an_engine_would_be_seen(tmp_path: Path, engine: str) -> None:
     needs(engine)
     seen = isolated(tmp_path, 'engine_alone', engine, outside=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ from prune_perception.networks.registry import example_input, load_network
 from prune_perception.pruning import quantiser
 from prune_perception.pruning.int8_graph import (
     FloatGraph,
+    layers_in_float,
     prepare,
     QuantisationError,
     quantised_graph,
@@ -177,6 +179,14 @@ def test_what_comes_behind_the_last_weights_is_kept_with_them(tmp_path: Path) ->
     last = prepare(model.SerializeToString()).last
     operators = [name.rpartition('_')[2] for name in last]
     assert len(last) == 6 and operators.count('sigmoid') == operators.count('mul') == 2
+
+
+def test_layers_in_float_are_those_of_the_graph_in_its_order(place: Path) -> None:
+    graph, images = float_graph(read_bundle(place / 'dense')), images_of(place / 'footage')
+    first = next(node.name for node in onnx.load_from_string(graph.model).graph.node
+                 if node.op_type == 'Conv')
+    for keep, layers in (((), ()), (graph.last, graph.last_layers), ((first,), ('first',))):
+        assert layers_in_float(graph, quantised_graph(graph, images[:4], keep=keep)) == layers
 
 
 def test_what_the_quantiser_cannot_do_is_a_line(place: Path) -> None:
@@ -350,8 +360,9 @@ def test_the_certificate_is_of_what_is_shipped(
 def test_it_says_what_it_did(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(place, out='said')) == 0
     printed = capsys.readouterr()
-    for said in ('said: person, dog, at 64 × 32; int8, from dense', 'in integers everywhere',
-                 'with the last layers in float', 'time of an image, onnxruntime, measured',
+    for said in ('said: person, dog, at 64 × 32; int8 by onnxruntime, from dense',
+                 'in integers everywhere', 'with the last layers in float',
+                 'time of an image, onnxruntime, measured',
                  'modelled for eyeriss_65nm, 8-bit words, batch 1; 16-bit words before',
                  'measured energy', f'wrote {place / "said"}: said, digest '):
         assert said in printed.out, said
@@ -443,12 +454,23 @@ def test_mistaken_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None
         'pruned from')
 
 
+def test_a_quantiser_that_is_not_installed(
+        place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, 'prune_perception.pruning.nncf_graph', raising=False)
+    monkeypatch.delattr('prune_perception.pruning.nncf_graph', raising=False)
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    said = refused(capsys, place, words(place, '--quantiser', 'nncf'))
+    assert said.startswith('quantiser nncf is not installed (')
+    assert said.endswith("): pip install 'prune_perception[nncf]'")
+
+
 @pytest.mark.parametrize(('value', 'said'), [
     ({'bits': 0}, 'quantisation.bits is 0; it must lie between 1 and 16'),
     ({}, 'quantisation.bits is missing'),
     (8, 'quantisation must be a mapping'),
     ({'bits': 8, 'float_layers': [3]}, 'quantisation.float_layers must be a list of names'),
-    ({'bits': 8, 'reduced_range': 'yes'}, 'quantisation.reduced_range must be bool')])
+    ({'bits': 8, 'reduced_range': 'yes'}, 'quantisation.reduced_range must be bool'),
+    ({'bits': 8, 'quantiser': 3}, 'quantisation.quantiser must be a text, not an integer')])
 def test_cards_that_are_none(small: Bundle, tmp_path: Path, value: object, said: str) -> None:
     copy = write_bundle(tmp_path / 'copy', small.card, {GRAPH: small.read_file(GRAPH)})
     assert copy.card == replace(small.card, files=copy.card.files)

@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what they compute in; auto keeps them in float where that brings agreement '
         '(%(default)s)')
     parser.add_argument(
+        '--quantiser', choices=('onnxruntime', 'nncf'), default='onnxruntime',
+        help="who makes the graph; nncf, OpenVINO's own, is for robots that run OpenVINO and has "
+        "to be installed: pip install 'prune_perception[nncf]' (%(default)s)")
+    parser.add_argument(
         '--reduce-range', action='store_true',
         help='weights of 7 bits: for x86 processors without VNNI, on which 8 can overflow')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures')
@@ -73,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     request = Request(
         bundle, arguments.data, load_profile(arguments.hardware), reference=reference,
         topic=arguments.topic, frames=arguments.frames, last_layers=arguments.last_layers,
-        reduced_range=arguments.reduce_range, unrelated=arguments.unrelated,
+        quantiser=arguments.quantiser, reduced_range=arguments.reduce_range,
+        unrelated=arguments.unrelated,
         name=arguments.output.name, command=shlex.join(['prune-perception', *sys.argv[1:]]))
     try:
         with stages() as progress:

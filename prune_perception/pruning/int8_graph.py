@@ -76,13 +76,13 @@ def prepare(graph: bytes) -> FloatGraph:
 
     :raises QuantisationError: it is quantised already, or cannot be prepared.
     """
-    with _in_words('read'):
+    with in_words('read'):
         nodes = onnx.load_model_from_string(graph).graph.node
     if any(node.op_type in ('QuantizeLinear', 'DynamicQuantizeLinear', 'DequantizeLinear')
            for node in nodes):
         raise QuantisationError(
             'is quantised already; give the bundle that it was made from, which computes in float')
-    with _in_words('prepare'), tempfile.TemporaryDirectory() as scratch, _quiet():
+    with in_words('prepare'), tempfile.TemporaryDirectory() as scratch, quiet():
         plain, ready = Path(scratch) / 'plain.onnx', Path(scratch) / 'ready.onnx'
         plain.write_bytes(graph)
         # Its own inference of shapes is for sizes that are not known; here all are.
@@ -112,7 +112,7 @@ def quantised_graph(
     :param reduced_range: weights of 7 bits, for processors whose sums of 16 bits overflow.
     :raises QuantisationError: the quantiser cannot do it.
     """
-    with _in_words('quantise'), tempfile.TemporaryDirectory() as scratch, _quiet():
+    with in_words('quantise'), tempfile.TemporaryDirectory() as scratch, quiet():
         plain, result = Path(scratch) / 'plain.onnx', Path(scratch) / 'quantised.onnx'
         plain.write_bytes(graph.model)
         name = onnx.load_model_from_string(graph.model).graph.input[0].name
@@ -122,6 +122,15 @@ def quantised_graph(
             weight_type=QuantType.QInt8, nodes_to_exclude=list(keep),
             calibrate_method=CalibrationMethod.MinMax)
         model = onnx.load(str(result))
+    return finished(model)
+
+
+def finished(model: 'onnx.ModelProto') -> bytes:
+    """
+    Return a quantiser's graph as a bundle keeps it.
+
+    :raises QuantisationError: nothing of it computes in integers.
+    """
     if not any(node.op_type == 'QuantizeLinear' for node in model.graph.node):
         raise QuantisationError('has no layer that can compute in integers')
     del model.metadata_props[:]
@@ -133,6 +142,19 @@ def quantised_graph(
     model.opset_import.extend(kept)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def layers_in_float(graph: FloatGraph, quantised: bytes) -> tuple[str, ...]:
+    """Return the layers whose weights are in float in a quantised graph, in the graph's order."""
+    after = onnx.load_model_from_string(quantised).graph
+    stored = {tensor.name for tensor in after.initializer}
+    plain = {node.name for node in after.node
+             if node.op_type in _WEIGHTED and len(node.input) > 1 and node.input[1] in stored}
+    before = onnx.load_model_from_string(graph.model).graph
+    layers = number_graph(graph.model).layers
+    return tuple(dict.fromkeys(
+        layer for node, layer in zip(before.node, layers, strict=True)
+        if layer is not None and node.name in plain))
 
 
 def spread(images: Images, count: int) -> Images:
@@ -171,18 +193,18 @@ def _last_nodes(graph: 'onnx.GraphProto') -> list[int]:
 
 
 @contextlib.contextmanager
-def _in_words(verb: str) -> Iterator[None]:
+def in_words(verb: str, tool: str = f'ONNX Runtime {onnxruntime.__version__}') -> Iterator[None]:
     """Turn whatever ONNX and its tools raise, which share no class, into a line."""
     try:
         yield
     except Exception as error:
         words = ' '.join(str(error).split())[:_MOST_MESSAGE]
         raise QuantisationError(
-            f'ONNX Runtime {onnxruntime.__version__} cannot {verb} it: {words}') from error
+            f'{tool} cannot {verb} it: {words}') from error
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep back what the quantiser tells of its ways."""
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.CRITICAL)

@@ -27,8 +27,8 @@ def print_outcome(outcome: Outcome, console: Console, energy_measured: Sequence[
     def say(line: str, style: str = '') -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
-    say(f'{outcome.card.name}: {described(outcome.card)}; int8, from '
-        f'{outcome.request.bundle.card.name}')
+    say(f'{outcome.card.name}: {described(outcome.card)}; int8 by '
+        f'{outcome.request.quantiser}, from {outcome.request.bundle.card.name}')
     console.print()
     console.print(_figures(outcome))
     console.print()
@@ -59,7 +59,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         'parent': {'name': request.bundle.card.name, 'digest': request.bundle.digest},
         'quantisation': {
             'bits': quantisation.bits, 'float_layers': list(quantisation.float_layers),
-            'reduced_range': quantisation.reduced_range,
+            'reduced_range': quantisation.reduced_range, 'quantiser': quantisation.quantiser,
             'calibration_frames': min(CALIBRATION_FRAMES, len(splits.fit))},
         'request': {
             'hardware': request.profile.name, 'last_layers': request.last_layers,

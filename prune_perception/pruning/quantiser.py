@@ -10,7 +10,7 @@ certificate. Nothing is written here: :func:`quantise` returns what
 :func:`prune_perception.bundle.write_bundle` takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 import importlib.util
 from pathlib import Path
@@ -37,6 +37,7 @@ from prune_perception.pruning.footage import Footage, Images, read_footage
 from prune_perception.pruning.int8_graph import (
     BITS,
     FloatGraph,
+    layers_in_float,
     prepare,
     QuantisationError,
     quantised_graph,
@@ -60,6 +61,9 @@ _EXAMPLES = 4
 LAST_LAYERS = ('auto', 'float', 'int8')
 """What the last layers compute in; ``auto`` measures both."""
 
+QUANTISERS = ('onnxruntime', 'nncf')
+"""Who makes the graph: ONNX Runtime's static quantisation or OpenVINO's NNCF."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -73,6 +77,7 @@ class Request:
     :param topic: of a bag with several image topics.
     :param frames: first and last frame of the recording to use, its first being 1; None for all.
     :param last_layers: one of ``LAST_LAYERS``.
+    :param quantiser: one of ``QUANTISERS``.
     :param reduced_range: weights of 7 bits, for x86 processors without VNNI.
     :param unrelated: the recording is of pictures that have nothing to do with each other.
     :param name: of the new detector; None for the bundle's with ``_int8``.
@@ -86,6 +91,7 @@ class Request:
     topic: str | None = None
     frames: tuple[int, int] | None = None
     last_layers: str = 'auto'
+    quantiser: str = 'onnxruntime'
     reduced_range: bool = False
     unrelated: bool = False
     name: str | None = None
@@ -162,7 +168,8 @@ def quantise(request: Request, progress: Progress | None = None) -> Outcome:
     """
     Make a detector that computes in integers.
 
-    :raises QuantisationError: the graph cannot be quantised, or is already.
+    :raises QuantisationError: the graph cannot be quantised, or is already; the quantiser is not
+        installed.
     :raises FootageError: the recording cannot be used.
     :raises SplitError: it has too few frames.
     :raises AgreementError: the detector sees nothing in the footage.
@@ -170,6 +177,19 @@ def quantise(request: Request, progress: Progress | None = None) -> Outcome:
     :raises BundleError: the bundle cannot be run.
     """
     return _Job(request, progress).run()
+
+
+def _quantised_by(name: str) -> Callable[..., bytes]:
+    """Return the function that makes the graph; raise QuantisationError if it is not there."""
+    if name == 'onnxruntime':
+        return quantised_graph
+    try:
+        from prune_perception.pruning import nncf_graph
+    except ImportError as error:
+        raise QuantisationError(
+            f"quantiser nncf is not installed ({error}): pip install 'prune_perception[nncf]'"
+        ) from error
+    return nncf_graph.quantised_graph
 
 
 class _Job:
@@ -183,6 +203,7 @@ class _Job:
     def run(self) -> Outcome:
         request = self._request
         self._check_reference()
+        self._quantised = _quantised_by(request.quantiser)
         # Before the footage is read, which takes longer: what cannot be run is refused here.
         engine = create_engine(request.bundle, EngineOptions('onnxruntime'))
         before = request.bundle.read_file(GRAPH)
@@ -199,8 +220,9 @@ class _Job:
             chosen, after, agreed = self._choose(engine, graph)
         except QuantisationError as error:
             raise QuantisationError(f'{request.bundle.folder / GRAPH}: {error}') from error
+        # A quantiser may leave in float what it was not asked to.
         quantisation = Quantisation(
-            BITS, graph.last_layers if chosen == 'float' else (), request.reduced_range)
+            BITS, layers_in_float(graph, after), request.reduced_range, request.quantiser)
         card = replace(
             request.bundle.card, network=None, quantisation=quantisation, energy={}, measured=(),
             certificate=None)
@@ -252,7 +274,7 @@ class _Job:
         graphs, agreed = {}, {}
         for last in tried:
             with self._stage(f'quantise, the last layers in {last}'):
-                graphs[last] = quantised_graph(
+                graphs[last] = self._quantised(
                     graph, seen_in, keep=graph.last if last == 'float' else (),
                     reduced_range=request.reduced_range)
                 own = engine_of(replace(card, network=None), {GRAPH: graphs[last]})
