@@ -10,7 +10,7 @@ once with them in float, and judged by the people who are labelled in frames 1 t
 knows all classes, on the photographs), as ``accuracy.py`` does. ``agreement`` is with the bundle
 in float on the frames that ``quantize`` keeps aside to choose by; ``*`` marks what it would choose
 with that quantiser. Time is of an inference, one thread, in turns with the bundle in float: the
-ratio is the median over pairs.
+ratio is the median over pairs. What the two quantisers make is timed in turns, too.
 
 Limits: one static camera; the photographs are 64, and unlike anything that the ranges were seen
 on. A ratio is of this processor: its instructions for integers decide it. A busy machine makes
@@ -130,7 +130,8 @@ def main() -> int:
           + ', '.join(f'{name} {version}' for name, version in machine['versions'].items()))
     print(f'{"":26} {"engine":12} {"people":>7} {"photos":>7} {"agree":>7} {"MB":>6} '
           f'{"float":>7} {"int8 ms":>7} {"times as fast (quartiles)"}')
-    results = []
+    results: list[dict[str, Any]] = []
+    between: list[dict[str, Any]] = []
     for name in arguments.models:
         plain = read_bundle(find_model(name))
         with tempfile.TemporaryDirectory() as folder:
@@ -159,10 +160,21 @@ def main() -> int:
                     mark = ' *' if figures.get('taken') else ''
                     print(row(f'{label}{mark}', figures), flush=True)
                     results.append(figures)
+            everywhere = {how.request.quantiser: bundle for _, bundle, how in bundles
+                          if how and how.chosen == 'int8'}
+            for engine in ENGINES if len(everywhere) > 1 else ():
+                pace = paced(everywhere['onnxruntime'], everywhere['nncf'], engine,
+                             arguments.pairs)
+                print(f'  {engine}: int8 everywhere by nncf {pace["ratio"]:.2f} '
+                      f'({pace["low"]:.2f} to {pace["high"]:.2f}) times as fast as by onnxruntime',
+                      flush=True)
+                between.append({'model': name, 'engine': engine, **{
+                    figure: pace[figure] for figure in ('ratio', 'low', 'high')}})
     print('people, photos: AP50; agree: agreement with the bundle in float (AP50)')
     if arguments.json:
         arguments.json.write_text(json.dumps(
-            {'machine': machine, 'footage': FOOTAGE, 'results': results}, indent=2) + '\n')
+            {'machine': machine, 'footage': FOOTAGE, 'results': results,
+             'nncf_against_onnxruntime': between}, indent=2) + '\n')
     return 0
 
 
