@@ -20,7 +20,7 @@ from prune_perception.energy.hardware import HardwareProfile, load_profile  # no
 from prune_perception.pruning.footage import Images, read_footage  # noqa: E402
 from prune_perception.pruning.heads import HeadError  # noqa: E402
 from prune_perception.pruning.observe import Observation  # noqa: E402
-from prune_perception.pruning.plan import FINEST, PlanError  # noqa: E402
+from prune_perception.pruning.plan import PlanError  # noqa: E402
 from prune_perception.pruning.planner import Planner, planner_for  # noqa: E402
 
 
@@ -127,19 +127,6 @@ def test_words_of_fewer_bits_need_less(bundle, profile, planner):
     fewer = planner_for(bundle, profile, bits=8)
     assert fewer.dense.bits == 8 and fewer.reference < planner.reference
     assert fewer.energy().total() == pytest.approx(fewer.reference, rel=1e-9)
-
-
-def test_widths_are_those_that_the_engine_runs_well(bundle, profile, seen, monkeypatch):
-    monkeypatch.setattr(
-        'prune_perception.pruning.planner.ALIGNMENTS', {'onnxruntime': 4, 'torch': 16})
-    for engine, alignment in (('onnxruntime', 4), ('torch', 16)):
-        planner = planner_for(bundle, profile, engine=engine)
-        swept = planner.sweep(seen)
-        left = {group.name: group.channels for group in swept.groups}
-        for step in swept.steps:
-            left[step.group] -= len(step.channels)
-            assert left[step.group] % alignment == 0 or left[step.group] == FINEST < alignment
-        assert swept.steps and set(left.values()) == {min(alignment, FINEST)}
 
 
 def test_the_seed_draws_the_channels(bundle, profile, seen):

@@ -146,16 +146,20 @@ def test_the_figures_are_those_of_the_bundle(place: Path, pruned: Path) -> None:
     assert (place / 'report.html').read_text().startswith('<!doctype html>')
 
 
+@pytest.mark.parametrize('engine', ['onnxruntime', 'torch'])
 def test_it_says_what_it_did_and_what_comes_next(
-        place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words(place, '--no-distill', '--energy-budget', '0.5', out='half')) == 0
+        engine: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(place, '--no-distill', '--energy-budget', '0.5', '--engine', engine,
+                      out='half')) == 0
     shutil.rmtree(place / 'half')
     printed = capsys.readouterr()
     for said in ('modelled for eyeriss_65nm, 16-bit words, batch 1', 'of the dense',
-                 'times faster', 'onnxruntime', 'restoration', 'not whether either is right',
+                 'times faster', f'time of an image, {engine}, measured', 'restoration',
+                 'not whether either is right',
                  f'wrote {place / "half"}', 'prune-perception evaluate',
                  'prune-perception demo --bag', 'measured energy'):
         assert said in printed.out, said
+    assert printed.out.count(' --engine torch') == (2 if engine == 'torch' else 0)
     assert 'distillation' not in printed.out and 'ccuracy' not in printed.out
     stages = [line.split(' s  ')[1] for line in printed.err.splitlines()]
     assert stages[0] == 'read the footage' and stages[-2:] == ['export', 'certify']

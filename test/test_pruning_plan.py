@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import copy
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -27,6 +28,7 @@ from prune_perception.pruning.methods import (  # noqa: E402
 from prune_perception.pruning.observe import observe  # noqa: E402
 from prune_perception.pruning.plan import (  # noqa: E402
     chunk_size,
+    narrowest,
     plan_for,
     PlanError,
     Step,
@@ -142,9 +144,20 @@ def test_chunks_are_aligned(chain):
     _, groups, _ = chain
     sizes = {group.name: chunk_size(group, group.channels, ALIGNMENT) for group in groups}
     assert sizes == {'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 2, 'predict': 1}
-    stem, odd = groups[0], next(group for group in groups if group.name == 'odd')
-    assert [chunk_size(stem, left, 16) for left in (24, 16, 8)] == [8, 8, 0]  # 16, then its half
+    odd = next(group for group in groups if group.name == 'odd')
     assert chunk_size(odd, 10, 8) == 2 and chunk_size(odd, 8, 8) == 0  # nothing would be left
+
+
+@pytest.mark.parametrize('channels, widths', [
+    (258, [258, 256, 224, 192, 160, 128, 96, 64, 32, 16, 8]),  # to a multiple first
+    (128, [128, 112, 96, 80, 64, 48, 32, 16, 8]),  # 32 would be more than an eighth
+    (40, [40, 32, 24, 16, 8]), (18, [18, 16, 8]), (6, [6, 5, 4, 3, 2, 1])])
+def test_the_coarseness_is_that_of_the_group(channels, widths, chain):
+    group = replace(chain[1][0], channels=channels)
+    way = [channels]
+    while size := chunk_size(group, way[-1], 32):
+        way.append(way[-1] - size)
+    assert way == widths and narrowest(group, 32) == widths[-1]
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -468,6 +481,25 @@ def test_room_that_another_step_makes_is_used():
     plan = plan_for(Sweep((), steps, 12), energy, 3, 12)
     assert plan.removed == {'c': (0,)}
     assert (plan.energy, plan.share, plan.cost) == (3, 0.25, 4.0)
+
+
+class Numbers:
+    """Stands for an energy of one for each channel."""
+
+    def __init__(self, channels):
+        self._left = channels
+
+    def remove(self, group, channels):
+        self._left -= channels
+
+    def total(self):
+        return self._left
+
+
+def test_only_the_last_step_of_a_group_comes_back():
+    """The first would fit, and leave a width that is no multiple."""
+    steps = (Step('a', tuple(range(2)), 5.0, 28), Step('a', tuple(range(2, 10)), 1.0, 20))
+    assert plan_for(Sweep((), steps, 30), Numbers(30), 22, 30).energy == 20
 
 
 def test_a_budget_that_is_met_already_takes_nothing(chain):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from prune_perception.cli.words import frame_range, names, profile_name, whole
 from prune_perception.pruning import METHODS
-from prune_perception.runtime.engines import ENGINES
 
 
 def add_footage(parser: argparse.ArgumentParser, *, required: bool, unrelated: str) -> None:
@@ -44,9 +43,6 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--method', choices=METHODS, default='combined',
         help='how channels are chosen (%(default)s)')
-    parser.add_argument(
-        '--engine', choices=tuple(ENGINES), default='onnxruntime',
-        help='that is to run the detector: widths are what it runs well (%(default)s)')
     parser.add_argument(
         '--keep-input-size', action='store_true',
         help='do not look for a lower input resolution')

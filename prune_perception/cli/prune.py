@@ -19,6 +19,7 @@ from prune_perception.cli.words import duration, output_file, profile_file, whol
 from prune_perception.energy.hardware import load_profile
 from prune_perception.evaluation.files import check_outputs
 from prune_perception.resources import find_model
+from prune_perception.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
     from prune_perception.pruning.pruner import Outcome
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument(
         '--latency-budget', type=float, metavar='MS',
         help='instead: time of an inference by the engine on this machine')
+    parser.add_argument(
+        '--engine', choices=tuple(ENGINES), default='onnxruntime',
+        help='that the robot will run: times are of it (%(default)s)')
     add_plan(parser)
     parser.add_argument(
         '--time-limit', type=duration, default='10m', metavar='TIME',
@@ -111,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output, outcome.card, outcome.files, overwrite=arguments.overwrite)
     try:
         measured = measured_lines(
-            {'dense': bundle, 'pruned': written}, [example.image for example in outcome.examples])
+            {'dense': bundle, 'pruned': written}, [example.image for example in outcome.examples],
+            arguments.engine)
         _print(outcome, written, arguments, measured)
         return _write_reports(outcome, arguments, measured)
     except KeyboardInterrupt:
@@ -144,11 +149,12 @@ def _print(outcome: 'Outcome', written: Bundle, arguments: argparse.Namespace,
     print_outcome(outcome, console(_PIPE_WIDTH), measured)
     place, data = shlex.quote(str(arguments.output)), shlex.quote(str(arguments.data))
     topic = f' --topic {shlex.quote(arguments.topic)}' if arguments.topic else ''
+    engine = '' if arguments.engine == 'onnxruntime' else f' --engine {arguments.engine}'
     print(f'wrote {arguments.output}: {written.card.name}, digest {written.digest}')
     print('next, on another recording of the same camera, and to see it at work:')
     print(f'  prune-perception evaluate ANOTHER_RECORDING --model {place} '
-          f'--reference {shlex.quote(arguments.bundle)}')
-    print(f'  prune-perception demo --bag {data}{topic} --model {place}')
+          f'--reference {shlex.quote(arguments.bundle)}{engine}')
+    print(f'  prune-perception demo --bag {data}{topic} --model {place}{engine}')
 
 
 def _write_reports(outcome: 'Outcome', arguments: argparse.Namespace,

@@ -30,7 +30,6 @@ from prune_perception.evaluation.intervals import Draws, interval_of
 from prune_perception.evaluation.potential import Figure, Verdict
 from prune_perception.pruning.agreement import detections_of, Score, score
 from prune_perception.pruning.footage import Footage, Images
-from prune_perception.pruning.latency import ENGINE
 from prune_perception.pruning.observe import Observation
 from prune_perception.pruning.plan import Plan
 from prune_perception.pruning.planner import Planner
@@ -70,7 +69,6 @@ class Request:
     bits: int | None = None
     classes: tuple[str, ...] | None = None
     method: str = 'combined'
-    engine: str = ENGINE
     unrelated: bool = False
     resize: bool = True
     seed: int = 0

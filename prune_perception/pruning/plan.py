@@ -21,11 +21,13 @@ from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.methods import Method
 from prune_perception.pruning.width_energy import WidthEnergy
 
-ALIGNMENTS = {'onnxruntime': 32, 'openvino': 32, 'torch': 16}
-"""Widths that an engine runs well are multiples of it; by ``benchmarks/alignment.py``."""
+ALIGNMENT = 32
+"""Widths are multiples of it: every engine runs these well (``benchmarks/alignment.py``)."""
 
 FINEST = 8
-"""Of what is narrower than an alignment, widths are multiples of its halves, down to this."""
+"""Of narrower groups widths are multiples of halves of the alignment, down to this."""
+
+_LEAST_BLOCKS = 8  # of a group; coarser steps leave narrow networks too little of a choice
 
 
 class PlanError(ValueError):
@@ -91,7 +93,7 @@ class Plan:
 
 
 def sweep(module: nn.Module, groups: Sequence[ChannelGroup], energy: WidthEnergy,
-          method: Method, *, alignment: int, until: float = 0.0,
+          method: Method, *, alignment: int = ALIGNMENT, until: float = 0.0,
           progress: Callable[[float], None] | None = None) -> Sweep:
     """
     Return the order in which a method removes channels.
@@ -126,9 +128,10 @@ def chunk_size(group: ChannelGroup, left: int, alignment: int) -> int:
     """
     Return how many channels of a group go next; 0 if it cannot lose any more.
 
-    The next width is a multiple of the alignment and of the group's unit. What is no wider than
-    that goes by halves of the alignment, down to ``FINEST``; a group that was narrower than this
-    from the beginning goes by its unit.
+    The next width is a multiple of the alignment and of the group's unit. Of a group in which that
+    would be more than an eighth, and of what is no wider than that any more, it is a multiple of
+    halves of the alignment, down to ``FINEST``; of a group that was narrower than this from the
+    beginning, of its unit.
 
     :param left: its channels by now.
     """
@@ -147,7 +150,8 @@ def _blocks(group: ChannelGroup, alignment: int) -> list[int]:
     while blocks[-1] % 2 == 0 and blocks[-1] > FINEST:
         blocks.append(blocks[-1] // 2)
     blocks = [int(np.lcm(block, group.unit)) for block in blocks]
-    return [block for block in blocks if block <= group.channels] or [group.unit]
+    fine = [block for block in blocks if block <= group.channels / _LEAST_BLOCKS]
+    return fine or [block for block in blocks[-1:] if block <= group.channels] or [group.unit]
 
 
 def plan_for(swept: Sweep, energy: WidthEnergy, budget: float, reference: float) -> Plan:
@@ -162,15 +166,15 @@ def plan_for(swept: Sweep, energy: WidthEnergy, budget: float, reference: float)
     :param reference: energy that the plan's share is of, MACs.
     :raises PlanError: the narrowest network of the sweep costs more.
     """
-    narrowest = min((step.energy for step in swept.steps), default=swept.dense_energy)
+    least = min((step.energy for step in swept.steps), default=swept.dense_energy)
     if swept.dense_energy <= budget:
         taken: list[int] = []
-    elif narrowest > budget:
+    elif least > budget:
         raise PlanError(
             f'a budget of {budget / reference:.1%} of the dense energy cannot be met: with each '
             'group at its narrowest the network still needs '
-            f'{narrowest / reference:.1%} at this input size; ask for at least '
-            f'{math.ceil(narrowest / reference * 1000) / 1000:.3f}')
+            f'{least / reference:.1%} at this input size; ask for at least '
+            f'{math.ceil(least / reference * 1000) / 1000:.3f}')
     else:
         last = next(n for n, step in enumerate(swept.steps) if step.energy <= budget)
         taken = list(range(last + 1))

@@ -33,10 +33,9 @@ from prune_perception.networks.registry import example_input, load_network
 from prune_perception.pruning.footage import Images, resized, tensor_of
 from prune_perception.pruning.groups import ChannelGraph, ChannelGroup
 from prune_perception.pruning.heads import Head, head_of
-from prune_perception.pruning.latency import ENGINE
 from prune_perception.pruning.methods import create
 from prune_perception.pruning.observe import Observation, observe
-from prune_perception.pruning.plan import ALIGNMENTS, Plan, plan_for, Sweep, sweep
+from prune_perception.pruning.plan import ALIGNMENT, Plan, plan_for, Sweep, sweep
 from prune_perception.pruning.width_energy import WidthEnergy
 
 FIT_IMAGES = 96
@@ -70,7 +69,7 @@ class Planner:
     bits: int | None = None
     method: str = 'combined'
     seed: int = 0
-    alignment: int = ALIGNMENTS[ENGINE]
+    alignment: int = ALIGNMENT
     # By input size, and shared by the planners of one network: counting takes seconds.
     _energies: dict[tuple[int, int], WidthEnergy] = field(default_factory=dict, repr=False)
 
@@ -166,8 +165,8 @@ class Planner:
 
 def planner_for(
         bundle: Bundle, profile: HardwareProfile, *, bits: int | None = None,
-        classes: tuple[str, ...] | None = None, method: str = 'combined', seed: int = 0,
-        engine: str = ENGINE) -> Planner:
+        classes: tuple[str, ...] | None = None, method: str = 'combined', seed: int = 0
+        ) -> Planner:
     """
     Return the planner of a bundle at its own input size.
 
@@ -176,7 +175,6 @@ def planner_for(
     :param classes: that are wanted; None for all.
     :param method: see :mod:`.methods`.
     :param seed: of all that is drawn.
-    :param engine: whose widths are kept to.
     :raises BundleError: the bundle has no weights that can be pruned.
     :raises GroupError: the network cannot be traced.
     :raises HeadError: a class is not the bundle's, or its outputs are not known.
@@ -189,4 +187,4 @@ def planner_for(
     if classes is not None:
         network, card = head.keep_classes(network, card, classes)
         head = head_of(card)
-    return Planner(network, card, head, dense, profile, bits, method, seed, ALIGNMENTS[engine])
+    return Planner(network, card, head, dense, profile, bits, method, seed)

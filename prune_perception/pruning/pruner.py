@@ -80,7 +80,7 @@ class Request:
     :param bits: of a word; None for the profile's own.
     :param classes: that the pruned detector is to know; None for all.
     :param method: see :mod:`.methods`.
-    :param engine: that is to run the detector: times are of it, and widths what it runs well.
+    :param engine: that is to run the detector: times are of it.
     :param time_limit: for everything, s.
     :param steps: of distillation, instead of as many as the time limit allows; the same seed then
         gives the same network.
@@ -209,7 +209,7 @@ class _Job:
         # Before the footage is read, which takes longer: what cannot be pruned is refused here.
         self._full = planner_for(
             request.bundle, request.profile, bits=request.bits, classes=request.classes,
-            method=request.method, seed=request.seed, engine=request.engine)
+            method=request.method, seed=request.seed)
         self._dense_engine = create_engine(request.bundle, EngineOptions(request.engine))
         if request.distil and self._full.head.undistillable:
             raise HeadError(

@@ -47,7 +47,7 @@ _KINDS = {'compute': ('compute', '#4d4d4d'), 'weights': ('weights', '#0072b2'),
 _WIDEST = 640  # pixels of an example; two stand side by side
 _QUALITY = 82  # of JPEG
 _CHART = 660.0  # units of a chart's width: its words stay readable on a telephone
-_PACKAGES = ('numpy', 'onnxruntime', 'torch', 'torch-pruning')
+_PACKAGES = ('numpy', 'onnxruntime', 'openvino', 'torch', 'torch-pruning')
 _LARGEST_COST = 5.0  # times that of the plan: beyond, the curve would flatten all before it
 
 
@@ -94,7 +94,8 @@ def _values(outcome: Outcome) -> dict[str, Any]:
             'energy_budget': request.energy_budget, 'latency_budget_s': request.latency_budget,
             'hardware': request.profile.name, 'bits': request.bits,
             'classes': None if request.classes is None else list(request.classes),
-            'method': request.method, 'time_limit_s': request.time_limit,
+            'method': request.method, 'engine': request.engine,
+            'time_limit_s': request.time_limit,
             'steps': request.steps, 'distil': request.distil, 'resize': request.resize,
             'topic': request.topic, 'frames': request.frames, 'unrelated': request.unrelated,
             'seed': request.seed, 'command': request.command},
