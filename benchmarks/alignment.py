@@ -4,12 +4,11 @@
 """
 Ask what widths each engine runs well: multiples of how many channels.
 
-The same network is planned with widths that are multiples of 8, and of 32 where that is an eighth
-of a group at most (of halves of it elsewhere, down to 8), at the same shares of the modelled
-energy and without another input size. Each engine runs what comes out in turns with the dense
-network: times as fast, the median over the turns. A coarser plan has less of a choice; what that
-costs tells its agreement with the dense network on frames kept aside, and AP50 of labelled
-people, restored and not trained.
+The same network is planned with widths that are multiples of 8, 16 and 32 (what is no wider, of
+halves of that, down to 8), at the same shares of the modelled energy and without another input
+size. Each engine runs what comes out in turns with the dense network: times as fast, the median
+over the turns. A coarser plan has less of a choice; what that costs tells its agreement with the
+dense network on frames kept aside, and AP50 of labelled people, restored and not trained.
 
 Limits: one network, one video; kernels differ from one processor to the next.
 
@@ -30,6 +29,7 @@ from pruning_methods.timing import pace
 
 from prune_perception.bundle import read_bundle
 from prune_perception.energy.hardware import load_profile
+from prune_perception.pruning import ALIGNMENTS
 from prune_perception.pruning.agreement import agreement, detections_of
 from prune_perception.pruning.footage import read_footage
 from prune_perception.pruning.planner import planner_for, SELECT_IMAGES
@@ -79,7 +79,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description='widths that engines run well')
     accuracy.add_data(parser)
     parser.add_argument('--model', default='nanodet_g')
-    parser.add_argument('--alignments', nargs='+', type=int, default=[8, 32])
+    parser.add_argument('--alignments', nargs='+', type=int, choices=ALIGNMENTS,
+                        default=list(ALIGNMENTS))
     parser.add_argument('--shares', nargs='+', type=float, default=[0.5, 0.25, 0.1])
     parser.add_argument('--every', type=int, default=4, help='judge each Nth labelled frame')
     parser.add_argument('--pairs', type=int, default=30, help='turns with the dense network')

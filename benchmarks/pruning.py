@@ -31,7 +31,7 @@ of this scene, not with scenes. Energy is modelled, not measured. The dense netw
 resolution is not trained: at its own resolution it would be its own teacher. A method's settings
 are its library's defaults, and all are trained by the recipe that this project uses. Group norm
 comes without the sparse training of its paper. Times depend on widths: ours are multiples of 8,
-16 or 32, those of the others are not. 64 photographs are too few for a COCO AP; they compare.
+those of the others are not. 64 photographs are too few for a COCO AP; they compare.
 
 Each cell (a method at a budget with a seed) is kept in ``--cells`` under a digest of its settings
 and data, and not run again: after Ctrl-C or ``--time-limit``, the same command goes on. A digest

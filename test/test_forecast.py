@@ -270,6 +270,14 @@ def test_a_share_that_cannot_be_met_is_noted_and_only_such_shares_are_refused(re
         forecast(request_of(shares=(1.5,)))
 
 
+def test_the_forecast_is_of_widths_of_the_alignment(request_of):
+    fine, coarse = (
+        forecast(request_of(shares=(0.6,), method='magnitude', alignment=alignment)).points[0]
+        for alignment in (8, 32))
+    assert all(width % 32 == 0 for _, width in coarse.plan.widths.values())
+    assert fine.plan.widths != coarse.plan.widths
+
+
 @pytest.mark.parametrize('method', ['combined', 'provable'])
 def test_what_is_proved_is_said_for_the_provable_method_alone(request_of, method):
     found = forecast(request_of(method=method, shares=(0.5,)))

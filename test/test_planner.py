@@ -17,6 +17,7 @@ from prunable import CHANNELS, networks_in_use, write_footage, write_squares  # 
 
 from prune_perception.bundle import Bundle, write_bundle  # noqa: E402
 from prune_perception.energy.hardware import HardwareProfile, load_profile  # noqa: E402
+from prune_perception.pruning import ALIGNMENTS  # noqa: E402
 from prune_perception.pruning.footage import Images, read_footage  # noqa: E402
 from prune_perception.pruning.heads import HeadError  # noqa: E402
 from prune_perception.pruning.observe import Observation  # noqa: E402
@@ -127,6 +128,18 @@ def test_words_of_fewer_bits_need_less(bundle, profile, planner):
     fewer = planner_for(bundle, profile, bits=8)
     assert fewer.dense.bits == 8 and fewer.reference < planner.reference
     assert fewer.energy().total() == pytest.approx(fewer.reference, rel=1e-9)
+
+
+def test_widths_are_multiples_of_the_alignment(bundle, profile, seen):
+    for alignment in ALIGNMENTS:
+        planner = planner_for(bundle, profile, alignment=alignment)
+        swept = planner.sweep(seen)
+        left = {group.name: group.channels for group in swept.groups}
+        for step in swept.steps:
+            left[step.group] -= len(step.channels)
+            assert left[step.group] % alignment == 0 or left[step.group] < alignment
+        assert max(len(step.channels) for step in swept.steps) == min(
+            alignment, max(group.channels for group in swept.groups) // 2)
 
 
 def test_the_seed_draws_the_channels(bundle, profile, seen):

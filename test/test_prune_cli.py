@@ -173,6 +173,15 @@ def test_the_same_seed_gives_the_same_network(place: Path, pruned: Path) -> None
     assert first.card.network == second.card.network
 
 
+def test_words_reach_the_job(
+        place: Path, done: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(pruner, 'prune', lambda request, _: asked.append(request) or done)
+    assert main(words(place, '--alignment', '32', '--engine', 'torch', out='asked')) == 0
+    shutil.rmtree(place / 'asked')
+    assert (asked[0].alignment, asked[0].engine) == (32, 'torch')
+
+
 def test_overwrite_replaces_a_bundle(place: Path, at_once: None) -> None:
     old = write_squares(place / 'old')
     assert main(words(place, '--overwrite', out='old')) == 0

@@ -21,6 +21,7 @@ from prune_perception.pruning import METHODS, pruner
 from prune_perception.pruning.latency import Latency
 from prune_perception.pruning.plan import PlanError
 from prune_perception.pruning.pruner import check_budget, prune, Request
+from prune_perception.pruning.report import summary
 from prune_perception.runtime.engines import Engine, ENGINES
 
 DENSE = 0.010  # s
@@ -61,6 +62,13 @@ def test_every_method_meets_the_budget(request_of, speed, method):
     assert (found.bound is not None) == (method == 'provable')
     if found.bound:
         assert 'does not cover the shipped network' in found.bound.text()
+
+
+def test_widths_are_multiples_of_what_is_asked_for(request_of, speed):
+    fine, coarse = (prune(request_of(alignment=alignment)) for alignment in (8, 32))
+    sizes = [{len(step.channels) for step in found.swept.steps} for found in (fine, coarse)]
+    assert sizes[0] == {8} and max(sizes[1]) > 8
+    assert summary(coarse)['request']['alignment'] == 32
 
 
 def test_words_of_fewer_bits_are_accounted_for(request_of, speed):

@@ -149,10 +149,9 @@ def test_chunks_are_aligned(chain):
 
 
 @pytest.mark.parametrize('channels, widths', [
-    (258, [258, 256, 224, 192, 160, 128, 96, 64, 32, 16, 8]),  # to a multiple first
-    (128, [128, 112, 96, 80, 64, 48, 32, 16, 8]),  # 32 would be more than an eighth
-    (40, [40, 32, 24, 16, 8]), (18, [18, 16, 8]), (6, [6, 5, 4, 3, 2, 1])])
-def test_the_coarseness_is_that_of_the_group(channels, widths, chain):
+    (130, [130, 128, 96, 64, 32, 16, 8]),  # to a multiple first, and at the end by halves
+    (40, [40, 32, 16, 8]), (18, [18, 16, 8]), (10, [10, 8]), (6, [6, 5, 4, 3, 2, 1])])
+def test_widths_come_to_multiples_and_then_to_those_of_halves(channels, widths, chain):
     group = replace(chain[1][0], channels=channels)
     way = [channels]
     while size := chunk_size(group, way[-1], 32):

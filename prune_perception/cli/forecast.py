@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     request = Request(
         bundle, arguments.data, load_profile(arguments.hardware), topic=arguments.topic,
         frames=arguments.frames, bits=arguments.bits, classes=arguments.classes,
-        method=arguments.method, unrelated=arguments.unrelated,
+        method=arguments.method, alignment=arguments.alignment, unrelated=arguments.unrelated,
         resize=not arguments.keep_input_size, seed=arguments.seed,
         largest_loss=arguments.largest_loss, pruned=tuple(pruned), check=arguments.check,
         command=shlex.join(['prune-perception', *sys.argv[1:]]))

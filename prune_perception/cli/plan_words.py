@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from prune_perception.cli.words import frame_range, names, profile_name, whole
-from prune_perception.pruning import METHODS
+from prune_perception.pruning import ALIGNMENTS, METHODS
 
 
 def add_footage(parser: argparse.ArgumentParser, *, required: bool, unrelated: str) -> None:
@@ -43,6 +43,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--method', choices=METHODS, default='combined',
         help='how channels are chosen (%(default)s)')
+    parser.add_argument(
+        '--alignment', type=int, choices=ALIGNMENTS, default=ALIGNMENTS[0],
+        help='of widths: multiples of 32 run faster where layers are wide (%(default)s)')
     parser.add_argument(
         '--keep-input-size', action='store_true',
         help='do not look for a lower input resolution')

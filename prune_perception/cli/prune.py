@@ -99,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
             latency_budget=None if arguments.latency_budget is None
             else arguments.latency_budget / 1e3,
             bits=arguments.bits, classes=arguments.classes, method=arguments.method,
-            engine=arguments.engine, time_limit=arguments.time_limit, steps=arguments.steps,
+            alignment=arguments.alignment, engine=arguments.engine,
+            time_limit=arguments.time_limit, steps=arguments.steps,
             unrelated=arguments.unrelated, distil=not arguments.no_distill,
             resize=not arguments.keep_input_size, seed=arguments.seed,
             command=shlex.join(['prune-perception', *sys.argv[1:]]))

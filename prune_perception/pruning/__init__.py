@@ -9,3 +9,8 @@ Everything here runs offline and may import torch; nothing is imported by this p
 
 METHODS = ('combined', 'energy', 'provable', 'magnitude', 'random')
 """The ways to choose channels, see ``methods``; here for those who must not import torch."""
+
+ALIGNMENTS = (8, 16, 32)
+"""What widths may be multiples of, the default first: the engines' kernels work on blocks of
+channels. Coarser plans of wide networks run faster, and leave narrow ones too little of a choice.
+"""

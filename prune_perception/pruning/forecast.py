@@ -28,6 +28,7 @@ from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.evaluation import LARGEST_LOSS
 from prune_perception.evaluation.intervals import Draws, interval_of
 from prune_perception.evaluation.potential import Figure, Verdict
+from prune_perception.pruning import ALIGNMENTS
 from prune_perception.pruning.agreement import detections_of, Score, score
 from prune_perception.pruning.footage import Footage, Images
 from prune_perception.pruning.observe import Observation
@@ -69,6 +70,7 @@ class Request:
     bits: int | None = None
     classes: tuple[str, ...] | None = None
     method: str = 'combined'
+    alignment: int = ALIGNMENTS[0]
     unrelated: bool = False
     resize: bool = True
     seed: int = 0

@@ -167,9 +167,10 @@ def summary(forecast: Forecast) -> dict[str, Any]:
         'request': {
             'hardware': request.profile.name, 'bits': request.bits,
             'classes': None if request.classes is None else list(request.classes),
-            'method': request.method, 'resize': request.resize, 'topic': request.topic,
-            'frames': request.frames, 'unrelated': request.unrelated, 'seed': request.seed,
-            'check': request.check, 'shares': list(request.shares), 'command': request.command},
+            'method': request.method, 'alignment': request.alignment,
+            'resize': request.resize, 'topic': request.topic, 'frames': request.frames,
+            'unrelated': request.unrelated, 'seed': request.seed, 'check': request.check,
+            'shares': list(request.shares), 'command': request.command},
         'footage': {
             'path': str(footage.path), 'digest': footage.digest, 'frames': len(footage.images),
             'skipped': list(footage.skipped), 'block': forecast.block,

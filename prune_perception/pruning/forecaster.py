@@ -70,7 +70,7 @@ class _Job:
                     'most 1')
         self._full = planner_for(
             request.bundle, request.profile, bits=request.bits, classes=request.classes,
-            method=request.method, seed=request.seed)
+            method=request.method, seed=request.seed, alignment=request.alignment)
         shares_of_pruned = [self._share_of(bundle) for bundle in request.pruned]
         with self._stage('read the footage') as tell:
             footage = read_footage(

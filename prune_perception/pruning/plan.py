@@ -17,17 +17,10 @@ from types import MappingProxyType
 import numpy as np
 from torch import nn
 
+from prune_perception.pruning import ALIGNMENTS
 from prune_perception.pruning.groups import ChannelGroup
 from prune_perception.pruning.methods import Method
 from prune_perception.pruning.width_energy import WidthEnergy
-
-ALIGNMENT = 32
-"""Widths are multiples of it: every engine runs these well (``benchmarks/alignment.py``)."""
-
-FINEST = 8
-"""Of narrower groups widths are multiples of halves of the alignment, down to this."""
-
-_LEAST_BLOCKS = 8  # of a group; coarser steps leave narrow networks too little of a choice
 
 
 class PlanError(ValueError):
@@ -93,7 +86,7 @@ class Plan:
 
 
 def sweep(module: nn.Module, groups: Sequence[ChannelGroup], energy: WidthEnergy,
-          method: Method, *, alignment: int = ALIGNMENT, until: float = 0.0,
+          method: Method, *, alignment: int = ALIGNMENTS[0], until: float = 0.0,
           progress: Callable[[float], None] | None = None) -> Sweep:
     """
     Return the order in which a method removes channels.
@@ -128,12 +121,12 @@ def chunk_size(group: ChannelGroup, left: int, alignment: int) -> int:
     """
     Return how many channels of a group go next; 0 if it cannot lose any more.
 
-    The next width is a multiple of the alignment and of the group's unit. Of a group in which that
-    would be more than an eighth, and of what is no wider than that any more, it is a multiple of
-    halves of the alignment, down to ``FINEST``; of a group that was narrower than this from the
-    beginning, of its unit.
+    The next width is a multiple of the alignment and of the group's unit. What is no wider than
+    that goes by halves of the alignment, down to the least of ``ALIGNMENTS``; a group that was
+    narrower than this from the beginning goes by its unit.
 
     :param left: its channels by now.
+    :param alignment: one of ``ALIGNMENTS``.
     """
     blocks = [block for block in _blocks(group, alignment) if block < left]
     return left % blocks[0] or blocks[0] if blocks else 0
@@ -146,12 +139,8 @@ def narrowest(group: ChannelGroup, alignment: int) -> int:
 
 def _blocks(group: ChannelGroup, alignment: int) -> list[int]:
     """Return what widths are multiples of, the largest first."""
-    blocks = [alignment]
-    while blocks[-1] % 2 == 0 and blocks[-1] > FINEST:
-        blocks.append(blocks[-1] // 2)
-    blocks = [int(np.lcm(block, group.unit)) for block in blocks]
-    fine = [block for block in blocks if block <= group.channels / _LEAST_BLOCKS]
-    return fine or [block for block in blocks[-1:] if block <= group.channels] or [group.unit]
+    blocks = [int(np.lcm(size, group.unit)) for size in ALIGNMENTS[::-1] if size <= alignment]
+    return [block for block in blocks if block <= group.channels] or [group.unit]
 
 
 def plan_for(swept: Sweep, energy: WidthEnergy, budget: float, reference: float) -> Plan:

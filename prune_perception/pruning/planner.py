@@ -30,12 +30,13 @@ from prune_perception.energy.account import EnergyAccount
 from prune_perception.energy.counting import profile_module
 from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.networks.registry import example_input, load_network
+from prune_perception.pruning import ALIGNMENTS
 from prune_perception.pruning.footage import Images, resized, tensor_of
 from prune_perception.pruning.groups import ChannelGraph, ChannelGroup
 from prune_perception.pruning.heads import Head, head_of
 from prune_perception.pruning.methods import create
 from prune_perception.pruning.observe import Observation, observe
-from prune_perception.pruning.plan import ALIGNMENT, Plan, plan_for, Sweep, sweep
+from prune_perception.pruning.plan import Plan, plan_for, Sweep, sweep
 from prune_perception.pruning.width_energy import WidthEnergy
 
 FIT_IMAGES = 96
@@ -58,7 +59,7 @@ class Planner:
     :param bits: of a word; None for the profile's own.
     :param method: see :mod:`.methods`.
     :param seed: of all that is drawn.
-    :param alignment: of widths, channels; a power of two.
+    :param alignment: of widths; see :data:`prune_perception.pruning.ALIGNMENTS`.
     """
 
     network: nn.Module
@@ -69,7 +70,7 @@ class Planner:
     bits: int | None = None
     method: str = 'combined'
     seed: int = 0
-    alignment: int = ALIGNMENT
+    alignment: int = ALIGNMENTS[0]
     # By input size, and shared by the planners of one network: counting takes seconds.
     _energies: dict[tuple[int, int], WidthEnergy] = field(default_factory=dict, repr=False)
 
@@ -165,8 +166,8 @@ class Planner:
 
 def planner_for(
         bundle: Bundle, profile: HardwareProfile, *, bits: int | None = None,
-        classes: tuple[str, ...] | None = None, method: str = 'combined', seed: int = 0
-        ) -> Planner:
+        classes: tuple[str, ...] | None = None, method: str = 'combined', seed: int = 0,
+        alignment: int = ALIGNMENTS[0]) -> Planner:
     """
     Return the planner of a bundle at its own input size.
 
@@ -175,6 +176,7 @@ def planner_for(
     :param classes: that are wanted; None for all.
     :param method: see :mod:`.methods`.
     :param seed: of all that is drawn.
+    :param alignment: of widths; one of :data:`prune_perception.pruning.ALIGNMENTS`.
     :raises BundleError: the bundle has no weights that can be pruned.
     :raises GroupError: the network cannot be traced.
     :raises HeadError: a class is not the bundle's, or its outputs are not known.
@@ -187,4 +189,4 @@ def planner_for(
     if classes is not None:
         network, card = head.keep_classes(network, card, classes)
         head = head_of(card)
-    return Planner(network, card, head, dense, profile, bits, method, seed)
+    return Planner(network, card, head, dense, profile, bits, method, seed, alignment)

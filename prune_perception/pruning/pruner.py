@@ -25,6 +25,7 @@ from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.evaluation.intervals import draw
 from prune_perception.networks.export import bundle_files
 from prune_perception.networks.registry import round_weights, spec_of
+from prune_perception.pruning import ALIGNMENTS
 from prune_perception.pruning.agreement import (
     agreement,
     AgreementError,
@@ -80,6 +81,7 @@ class Request:
     :param bits: of a word; None for the profile's own.
     :param classes: that the pruned detector is to know; None for all.
     :param method: see :mod:`.methods`.
+    :param alignment: of widths; see :data:`prune_perception.pruning.ALIGNMENTS`.
     :param engine: that is to run the detector: times are of it.
     :param time_limit: for everything, s.
     :param steps: of distillation, instead of as many as the time limit allows; the same seed then
@@ -101,6 +103,7 @@ class Request:
     bits: int | None = None
     classes: tuple[str, ...] | None = None
     method: str = 'combined'
+    alignment: int = ALIGNMENTS[0]
     engine: str = ENGINE
     time_limit: float = 600.0
     steps: int | None = None
@@ -209,7 +212,7 @@ class _Job:
         # Before the footage is read, which takes longer: what cannot be pruned is refused here.
         self._full = planner_for(
             request.bundle, request.profile, bits=request.bits, classes=request.classes,
-            method=request.method, seed=request.seed)
+            method=request.method, seed=request.seed, alignment=request.alignment)
         self._dense_engine = create_engine(request.bundle, EngineOptions(request.engine))
         if request.distil and self._full.head.undistillable:
             raise HeadError(
