@@ -151,12 +151,13 @@ def test_tiny_scores_are_not_their_own_measure() -> None:
     assert difference([np.array([3e-7])], [np.array([1e-7])], list) < TOLERANCE
 
 
-def test_columns_of_a_list_are_its_fields() -> None:
+@pytest.mark.parametrize('shape', [(1, 5, 6), (5, 6)])
+def test_columns_of_a_list_are_its_fields(shape: tuple[int, ...]) -> None:
     from prune_perception.bundle import InputSpec, OutputSpec
     decoder = ListedDecoder(
         2, InputSpec(64, 96, 'rgb', (0, 0, 0), (1, 1, 1), 'stretch'),
-        [OutputSpec('list', (1, 5, 6))], boxes='xyxy')
-    one = np.full((1, 5, 6), 500.0)
+        [OutputSpec('list', shape)], boxes='xyxy')
+    one = np.full(shape, 500.0)
     one[..., 4] = 0.5
     other = one.copy()
     other[..., 4] = 0.6

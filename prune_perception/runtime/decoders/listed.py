@@ -99,9 +99,8 @@ class ListedDecoder:
         return joined([(boxes, probability(scores[found], self.scores), classes)])
 
     def fields(self, outputs: Sequence[Array]) -> list[Array]:
-        """Return the columns of each output, those that are not read, too."""
-        return [column for output in outputs
-                for column in (np.moveaxis(output, -1, 0) if output.ndim == 3 else [output])]
+        """Return the outputs, or the columns of the only one, those that are not read, too."""
+        return list(outputs) if self.columns is None else list(np.moveaxis(outputs[0], -1, 0))
 
     def read(self, outputs: Sequence[Array]) -> Mapping[str, Array]:
         """Return the outputs by name, or the columns of the only one."""
