@@ -224,6 +224,28 @@ def test_trying_finds_what_breaks_only_together(layers: int) -> None:
     assert list(fixed) == [f'layers.{layers - 1}']
 
 
+class TogetherWithNorm(nn.Module):
+    """Shows as many rows as the wider of two layers has channels; behind one is a group norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Conv2d(3, 8, 1)
+        self.mixed = nn.Conv2d(3, 8, 1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.predict = nn.Conv2d(16, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = [self.plain(x), self.norm(self.mixed(x))]
+        rows = max(part.shape[1] for part in maps)
+        return self.predict(torch.cat(maps, 1))[:, :, :rows]
+
+
+def test_trying_finds_what_breaks_only_together_with_a_norm() -> None:
+    fixed = find_fixed(TogetherWithNorm().eval(), torch.randn(1, 3, 8, 8))
+    assert fixed == {'mixed': 'without some of them an output has another shape, once other groups '
+                              'have lost some'}
+
+
 @pytest.mark.parametrize('opset', [11, 13, 18])
 @pytest.mark.parametrize('kind', (*foreign.DETECTORS, foreign.Shuffled),
                          ids=lambda kind: kind.__name__)
