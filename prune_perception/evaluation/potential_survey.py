@@ -196,30 +196,33 @@ def _provenance(dense: Bundle, rungs: Mapping[str, Bundle], data: str) -> tuple[
     notes = []
     by_digest = {bundle.digest: bundle for bundle in rungs.values()}
     for name, bundle in rungs.items():
-        made, verb = bundle.card.provenance, _verb(bundle)
+        made, (done, _) = bundle.card.provenance, _participles(bundle)
         if made.data == data:
             notes.append(
-                f'{name} was {verb}d on this very recording, and fares better on frames that it '
+                f'{name} was {done} on this very recording, and fares better on frames that it '
                 'was fitted to: look at others of it (--frames), or at another recording; it was '
                 f'made by: {made.command}')
         # What is quantised of a rung was pruned as that one was.
-        source = by_digest.get(made.parent or '', bundle) if verb == 'quantise' else bundle
+        source = by_digest.get(made.parent or '', bundle) if done == 'quantised' else bundle
+        source_done, doing = _participles(source)
         parent = source.card.provenance.parent
         if parent != dense.digest:
             made_of = '' if source is bundle else (
                 f'was quantised from {source.card.name}, which ')
-            whose = f'does not say what it was {_verb(source)}d from' if parent is None else \
-                f'was {_verb(source)}d from another bundle'
+            whose = f'does not say what it was {source_done} from' if parent is None else \
+                f'was {source_done} from another bundle'
             notes.append(
                 f'{name} {made_of}{whose}, and not from {dense.card.name} as it is: a loss is '
-                f'what it sees otherwise than this one, and what {_verb(source)[:-1]}ing cost it '
-                'is not told apart')
+                f'what it sees otherwise than this one, and what {doing} cost it is '
+                'not told apart')
     return tuple(notes)
 
 
-def _verb(bundle: Bundle) -> str:
-    """Return what a rung was made by."""
-    return 'prune' if bundle.card.quantisation is None else 'quantise'
+def _participles(bundle: Bundle) -> tuple[str, str]:
+    """Return what was done to make a rung, and the doing of it."""
+    if bundle.card.quantisation is None:
+        return 'pruned', 'pruning'
+    return 'quantised', 'quantising'
 
 
 def _ladder(bundles: Mapping[str, Bundle], dense: Bundle, hardware: str) -> tuple[Rung, ...]:
