@@ -292,6 +292,26 @@ class Attention(nn.Module):
         return self.predict(torch.relu(self.after(x + self.proj(seen))))
 
 
+class Blurred(nn.Module):
+    """A depthwise convolution of the image itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.blur = nn.Conv2d(3, 3, 3, padding=1, groups=3)
+        self.stem = small.conv(3, 8)
+        self.predict = small.conv(8, 5, 1)
+
+    def forward(self, x):
+        return self.predict(torch.relu(self.stem(self.blur(x))))
+
+
+def test_a_depthwise_layer_of_no_group_is_listed():
+    graph = ChannelGraph(small.made(Blurred), small.images(1)[0])
+    assert {group.name: group.fixed for group in graph.groups} == {
+        'stem': '', 'predict': 'predict is an output of the network',
+        'blur': 'no layer whose channels can be followed makes what it is given'}
+
+
 def test_attention_is_not_followed_through_its_places(monkeypatch):
     """Each reshaping multiplies the places; past the split, YOLO26's filled the memory."""
     add = torch_pruning.dependency.group.Group.add_dep
@@ -304,7 +324,8 @@ def test_attention_is_not_followed_through_its_places(monkeypatch):
     graph = ChannelGraph(small.made(Attention), small.images(1)[0])
     assert {group.name: group.fixed for group in graph.groups if group.fixed} == {
         'qkv': 'a split of the network divides them',
-        'predict': 'predict is an output of the network'}
+        'predict': 'predict is an output of the network',
+        'around': 'they pass a reshaping of 3 dimensions'}
     assert graph.group('qkv').ties() == 'made by qkv; taken by what is not followed'
     group = graph.group('stem')
     assert names(group.producers) == {'stem', 'proj'}

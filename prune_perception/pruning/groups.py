@@ -13,7 +13,7 @@ the producers ``conv1`` and ``conv2`` and the consumer ``conv3``.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 import warnings
 
@@ -212,16 +212,26 @@ class ChannelGraph:
 
     def _find_groups(self) -> Iterable[ChannelGroup]:
         seen: set[str] = set()
+        depthwise: list[str] = []
         for name, layer in self._module.named_modules():
             if name in seen or not isinstance(layer, (nn.Conv2d, nn.Linear)):
                 continue
             if layer not in self._graph.module2node:
                 continue  # never called
             if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-                continue  # depthwise: it belongs to the group of what it is given
+                depthwise.append(name)  # it belongs to the group of what it is given
+                continue
             group = self._describe(name, layer)
             seen.update(tied.layer for tied in group.producers)
             yield group
+        for name in depthwise:
+            if name in seen:
+                continue
+            # What it is given ends at an obstacle, or is the image: it keeps its channels.
+            group = self._describe(name, self._module.get_submodule(name))
+            seen.update(tied.layer for tied in group.producers)
+            yield replace(group, fixed=group.fixed or (
+                'no layer whose channels can be followed makes what it is given'))
 
     def _describe(self, name: str, layer: nn.Module) -> ChannelGroup:
         channels = self._graph.get_out_channels(layer)
