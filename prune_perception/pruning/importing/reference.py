@@ -9,14 +9,14 @@ the file's model nothing is changed but where it ends: what comes after the outp
 chosen is left out, for ONNX Runtime may not know it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import helper, ModelProto, shape_inference, TensorProto, ValueInfoProto
 
 from prune_perception.bundle import BundleError
 from prune_perception.networks.imported.graph import Array
@@ -56,8 +56,9 @@ def compare(found: Sequence[Sequence[Array]], file: OnnxFile, layout: str,
     """
     Hold the outputs of a network against what ONNX Runtime computes of its file.
 
-    Files in float16 are computed less exactly than the network, which is in float32: it must be
-    near to the file, and must compute what the graph as it was read does, which is in float32.
+    Files that compute in 16 bits do so less exactly than the network, which is in float32: it
+    must be near to the file, and must compute what the graph as it was read does, in float32.
+    Weights that are merely stored in 16 bits make no difference.
 
     :param found: outputs for each image.
     :param layout: of the file's input: ``nchw`` or ``nhwc``.
@@ -110,8 +111,8 @@ def run_file(file: OnnxFile, layout: str, outputs: Sequence[str], images: Sequen
 
     The parameters are those of :func:`compare`.
 
-    :returns: the outputs in float32 for each image, and whether some numbers of the file are of
-        16 bits, so that it computes less exactly than in float32.
+    :returns: the outputs in float32 for each image, and whether a value that hangs on the image
+        is of 16 bits, so that the file computes less exactly than in float32.
     :raises NotRunError: it cannot run the file, or the file is not ONNX.
     """
     if not file.data:
@@ -129,7 +130,7 @@ def run_file(file: OnnxFile, layout: str, outputs: Sequence[str], images: Sequen
         raise NotRunError(_line(error)) from error
     found = run_model(data, image.name, outputs, fed, file.path.parent)
     return ([[np.asarray(output, np.float32) for output in each] for each in found],
-            any(kind in _HALVES for kind in _kinds(model.graph)))
+            computes_in_halves(model, image.name))
 
 
 def run_model(model: bytes, image: str | None, outputs: Sequence[str], images: Sequence[Array],
@@ -181,16 +182,38 @@ def _copy(message: Any) -> Any:
     return copied
 
 
-def _kinds(graph: onnx.GraphProto) -> Iterator[int]:
-    """Yield the types of numbers that a graph names."""
-    yield from (tensor.data_type for tensor in graph.initializer)
-    yield from (value.type.tensor_type.elem_type for value in (*graph.input, *graph.output))
+def computes_in_halves(model: ModelProto, image: str) -> bool:
+    """
+    Return whether a value that hangs on the image is of 16 bits, by ONNX's own inference of types.
+
+    Weights that are stored in 16 bits and cast before they are used are none, and neither is what
+    nothing takes. Where the inference fails, nothing is taken to be.
+
+    :param image: name of the input.
+    """
+    graph = model.graph
+    # Without the weights, for their types suffice; and without what the file says of its inner
+    # values, for it need not be true.
+    weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    declared = [item for item in graph.input if item.name not in weights]
+    bare = helper.make_graph(
+        graph.node, 'types',
+        [*declared, *(helper.make_tensor_value_info(name, kind, None)
+                      for name, kind in weights.items())],
+        [ValueInfoProto(name=item.name) for item in graph.output])
+    try:
+        typed = shape_inference.infer_shapes(helper.make_model(
+            bare, opset_imports=model.opset_import, ir_version=model.ir_version)).graph
+    except Exception:  # its own kinds, and those of protobuf
+        return False
+    halves = {item.name for item in (*typed.input, *typed.output, *typed.value_info)
+              if item.type.tensor_type.elem_type in _HALVES}
+    shown = {image}
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t.data_type
-            elif node.op_type == 'Cast' and attribute.name == 'to':
-                yield attribute.i
+        # The size of an image is none of its values.
+        if node.op_type not in ('Shape', 'Size') and shown.intersection(node.input):
+            shown.update(filter(None, node.output))
+    return bool(shown & halves)
 
 
 def _line(error: Exception) -> str:
