@@ -4,6 +4,7 @@
 """A network that computes something else in torch than its file does is not imported."""
 
 from dataclasses import replace
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch import nn  # noqa: E402
 from prune_perception.bundle import BundleError  # noqa: E402
 from prune_perception.networks.imported import onnx_file  # noqa: E402
 from prune_perception.networks.imported.operators import OPERATORS  # noqa: E402
+from prune_perception.pruning.importing import reference  # noqa: E402
 from prune_perception.pruning.importing.comparison import (  # noqa: E402
     difference,
     TOLERANCE,
@@ -216,7 +218,7 @@ def as_file(folder: Path, kind: str) -> tuple[Path, Wanted]:
         model.graph.node.extend(copies)
     if kind == 'weights beside it':
         onnx.save(model, path, save_as_external_data=True, location='weights.bin',
-                  size_threshold=0)
+                  size_threshold=0, convert_attribute=True)
     else:
         onnx.save(model, path)
     return path, wanted
@@ -259,6 +261,43 @@ def test_a_mistake_of_reading_shows(
                                           'file by'):
         import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
     assert not (tmp_path / 'out').exists()
+
+
+def test_files_are_read_once(tmp_path: Path) -> None:
+    """ONNX Runtime is given the bytes that were checked, whatever the folder holds by then."""
+    path, wanted = as_file(tmp_path, 'weights beside it')
+    other = np.full((tmp_path / 'weights.bin').stat().st_size // 4, 0.01, np.float32)
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def exchange(stage: str) -> None:
+        if stage == 'convert':
+            other.tofile(tmp_path / 'weights.bin')
+            path.write_bytes(b'another')
+
+    made = import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'), exchange)
+    assert not made.as_read and made.difference < 1e-4
+    assert made.bundle.card.provenance.data == digest
+
+
+def test_an_attribute_that_was_not_read_is_not_run(tmp_path: Path) -> None:
+    """A graph within it could name files."""
+    path, wanted = as_file(tmp_path, 'plain')
+    model = onnx.load(path)
+    node = next(node for node in model.graph.node if node.op_type == 'Conv')
+    node.attribute.append(onnx.helper.make_attribute('body', onnx.GraphProto(name='inner')))
+    onnx.save(model, path)
+    made = import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
+    assert made.as_read and "has an attribute that is not read, 'body'" in made.notes[0]
+
+
+def test_more_than_protobuf_holds_is_compared_as_read(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path, wanted = as_file(tmp_path, 'weights beside it')
+    # As many bytes as the weights beside it are: too many in one piece.
+    monkeypatch.setattr(reference, '_MOST_BYTES', (tmp_path / 'weights.bin').stat().st_size)
+    made = import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
+    assert made.as_read and 'with the weights of other files it is larger than' in made.notes[0]
 
 
 class Rounding(Marked):

@@ -4,10 +4,12 @@
 """Files that nobody vouches for: one line, nothing run, nothing written."""
 
 from collections.abc import Callable
+import contextlib
 import os
 from pathlib import Path
 import pickle
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -394,7 +396,8 @@ def test_a_file_of_more_than_the_format_holds_is_not_read(
     path = tmp_path / 'model.onnx'
     path.write_bytes(small_model().SerializeToString())
     os.truncate(path, (2 << 30) + 1)
-    monkeypatch.setattr(onnx_file, 'read_start', lambda *_: pytest.fail('was read'))
+    monkeypatch.setattr(onnx_file, 'opened', lambda file: contextlib.nullcontext(
+        (types.SimpleNamespace(read=lambda _: pytest.fail('was read')), file.stat().st_size)))
     assert refused(tmp_path, path, capsys) == (
         f'{path}: larger than 2 GiB, which no ONNX file is')
 

@@ -242,8 +242,8 @@ class TogetherWithNorm(nn.Module):
 
 def test_trying_finds_what_breaks_only_together_with_a_norm() -> None:
     fixed = find_fixed(TogetherWithNorm().eval(), torch.randn(1, 3, 8, 8))
-    assert fixed == {'mixed': 'without some of them an output has another shape, once other groups '
-                              'have lost some'}
+    assert fixed == {'mixed': 'without some of them an output has another shape, once other '
+                              'groups have lost some'}
 
 
 @pytest.mark.parametrize('opset', [11, 13, 18])

@@ -3,9 +3,13 @@
 
 """Which files of a model may be opened, whose maker nobody vouches for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import errno
+import os
 from pathlib import Path
 import stat
+from typing import BinaryIO
 
 
 def file_beside(model: Path, name: str) -> Path:
@@ -27,22 +31,23 @@ def file_beside(model: Path, name: str) -> Path:
     return file
 
 
-def ordinary_size(file: Path) -> int:
+@contextmanager
+def opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
     """
-    Return how many bytes an ordinary file has.
+    Open an ordinary file to read it, and give how many bytes it has.
 
-    Anything else is not to be opened: a pipe waits for somebody to write, and a device may never
-    end.
+    Anything else is not read: a pipe waits for somebody to write, and a device may never end.
+    What was opened is asked, not its path, which may name something else by then; to open it does
+    not wait.
 
     :raises OSError: there is none, or it is none, with links followed.
     """
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, 'not an ordinary file', str(file))
-    return status.st_size
-
-
-def read_start(file: Path, size: int) -> bytes:
-    """Return so many bytes, however long the file has become."""
-    with file.open('rb') as opened:
-        return opened.read(size)
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, 'not an ordinary file', str(file))
+        with open(descriptor, 'rb', closefd=False) as content:
+            yield content, status.st_size
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ https://github.com/tensorflow/tfjs/tree/master/tfjs-converter
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_perception.networks.beside import file_beside, ordinary_size, read_start
+from prune_perception.networks.beside import file_beside, opened
 
 _TYPES = {'float32': '<f4', 'float16': '<f2', 'int32': '<i4', 'bool': '?', 'uint8': 'u1',
           'uint16': '<u2'}
@@ -44,11 +45,13 @@ class GraphModel:
     :param nodes: by their names, as they stand in the JSON.
     :param weights: by their names, in the types that the files store.
     :param signature: what the model's maker called its inputs and outputs; may be empty.
+    :param digest: SHA-256 of the JSON file.
     """
 
     nodes: Mapping[str, Any]
     weights: Mapping[str, NDArray[Any]]
     signature: Mapping[str, Any]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,15 @@ def read_graph(model: Path) -> GraphModel:
     :raises GraphModelError: the file, and what is wrong with it.
     """
     try:
-        size = ordinary_size(model)
-        if size > _LARGEST:
-            raise GraphModelError(f'{model}: larger than {_LARGEST >> 20} MiB, not a graph')
-        content = _json(model, read_start(model, size))
+        with opened(model) as (file, size):
+            if size > _LARGEST:
+                raise GraphModelError(f'{model}: larger than {_LARGEST >> 20} MiB, not a graph')
+            data = file.read(size)
+        content = _json(model, data)
         nodes = {str(node['name']): node for node in content['modelTopology']['node']}
         weights = read_weights(model, content['weightsManifest'])
-        return GraphModel(nodes, weights, content.get('signature') or {})
+        return GraphModel(nodes, weights, content.get('signature') or {},
+                          hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise GraphModelError(f'{model}: {(error.strerror or str(error)).lower()}') from error
     except GraphModelError:
@@ -206,6 +211,17 @@ def _declared(model: Path, entries: list[dict[str, Any]]) -> list[_Entry]:
     return found
 
 
+def _size(file: Path) -> int:
+    with opened(file) as (_, size):
+        return size
+
+
+def _start(file: Path, size: int) -> bytes:
+    """Return so many bytes, however long the file has become."""
+    with opened(file) as (content, _):
+        return content.read(size)
+
+
 def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
     """Return what the files of a group hold together, which is what its weights take."""
     try:
@@ -214,7 +230,7 @@ def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
         raise GraphModelError(f'{model}: weights lie in {error}') from error
     shown = model.parent / ', '.join(names)
     try:
-        sizes = [ordinary_size(file) for file in files]
+        sizes = [_size(file) for file in files]
         given, end = sum(sizes), 0
         for entry in entries:
             end += entry.size
@@ -224,7 +240,7 @@ def _bytes(model: Path, names: list[str], entries: list[_Entry]) -> bytes:
         if end != given:
             raise GraphModelError(f'{shown}: has {given} bytes, {model.name} accounts for {end}; '
                                   'they do not belong together')
-        return b''.join(read_start(file, size) for file, size in zip(files, sizes, strict=True))
+        return b''.join(_start(file, size) for file, size in zip(files, sizes, strict=True))
     except OSError as error:
         raise GraphModelError(
             f'{error.filename}: {(error.strerror or str(error)).lower()}, though '

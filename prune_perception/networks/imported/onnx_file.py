@@ -10,6 +10,7 @@ bytes of its shape, and a weight that lies in another file must lie in the folde
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import onnx
 from onnx import helper, numpy_helper, TensorProto
 
 from prune_perception.bundle import BundleError
-from prune_perception.networks.beside import file_beside, ordinary_size, read_start
+from prune_perception.networks.beside import file_beside, opened
 from prune_perception.networks.imported.graph import Array, as_float32, Graph, Node
 
 OWN_DOMAIN = 'prune_perception'
@@ -56,7 +57,9 @@ class OnnxFile:
 
     :param graph: its ``image_shape`` is empty where the file leaves sizes open.
     :param metadata: what its maker wrote beside the graph.
-    :param data: the file's bytes; empty if they are not ONNX.
+    :param model: as it stands in the file, with the weights of other files put in as they were
+        read; None if it is not ONNX.
+    :param digest: SHA-256 of the file's bytes.
     """
 
     path: Path
@@ -64,7 +67,8 @@ class OnnxFile:
     inputs: tuple[Declared, ...]
     outputs: tuple[Declared, ...]
     metadata: Mapping[str, str]
-    data: bytes = b''
+    model: onnx.ModelProto | None = None
+    digest: str = ''
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -74,10 +78,10 @@ def read_onnx(path: Path) -> OnnxFile:
     :raises BundleError: it cannot be read, or declares what cannot be; one line.
     """
     try:
-        size = ordinary_size(path)
-        if size > _LARGEST_FILE:
-            raise BundleError(f'{path}: larger than 2 GiB, which no ONNX file is')
-        data = read_start(path, size)
+        with opened(path) as (file, size):
+            if size > _LARGEST_FILE:
+                raise BundleError(f'{path}: larger than 2 GiB, which no ONNX file is')
+            data = file.read(size)
     except OSError as error:
         raise BundleError(f'{path}: {(error.strerror or str(error)).lower()}') from error
     return parse_onnx(data, path)
@@ -100,7 +104,7 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
         raise BundleError(
             f'{path}: has functions of its own ({model.functions[0].name}, …); export it again '
             'with them inlined')
-    return replace(_read(model, path), data=data)
+    return replace(_read(model, path), model=model, digest=hashlib.sha256(data).hexdigest())
 
 
 def write_onnx(graph: Graph) -> bytes:
@@ -200,7 +204,11 @@ def _dtype(kind: int, name: str, path: Path) -> np.dtype[Any]:
 
 
 def _array(tensor: TensorProto, path: Path) -> Array:
-    """Return a tensor, whose bytes are there before an array is made of them."""
+    """
+    Return a tensor, whose bytes are there before an array is made of them.
+
+    One whose numbers lie in another file has them in itself then.
+    """
     name, sizes = tensor.name, list(tensor.dims)
     if any(size < 0 for size in sizes):
         raise BundleError(f'{path}: tensor {name!r} has a negative side: {sizes}')
@@ -214,7 +222,9 @@ def _array(tensor: TensorProto, path: Path) -> Array:
     count = math.prod(sizes)
     if tensor.data_location == TensorProto.EXTERNAL:
         data = _external(tensor, count * dtype.itemsize, path)
-        tensor = TensorProto(name=name, dims=sizes, data_type=tensor.data_type, raw_data=data)
+        # In place: nobody opens that file again.
+        tensor.CopyFrom(TensorProto(
+            name=name, dims=sizes, data_type=tensor.data_type, raw_data=data))
     elif tensor.HasField('raw_data'):
         if len(tensor.raw_data) < count * dtype.itemsize:
             raise BundleError(
@@ -259,13 +269,13 @@ def _external(tensor: TensorProto, size: int, path: Path) -> bytes:
             raise BundleError(
                 f'{path}: weight {tensor.name!r} is declared as {list(tensor.dims)}, which is '
                 f'{size} bytes, and has {length} from byte {offset} of {location}')
-        if ordinary_size(file) < offset + length:
-            raise BundleError(
-                f'{file}: shorter than {offset + length} bytes, which {path.name} wants for '
-                f'{tensor.name!r}')
-        with file.open('rb') as opened:
-            opened.seek(offset)
-            return opened.read(length)
+        with opened(file) as (content, there):
+            if there < offset + length:
+                raise BundleError(
+                    f'{file}: shorter than {offset + length} bytes, which {path.name} wants for '
+                    f'{tensor.name!r}')
+            content.seek(offset)
+            return content.read(length)
     except ValueError as error:
         if isinstance(error, BundleError):
             raise

@@ -13,6 +13,7 @@ fused additions and activations are those of TensorFlow's kernels
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def read_graph_model(path: Path) -> OnnxFile:
     try:
         model = read_graph(path)
         weights = {name: as_float32(value) for name, value in model.weights.items()}
-        return _Reader(path, model.nodes, weights).read(model.signature)
+        return replace(_Reader(path, model.nodes, weights).read(model.signature),
+                       digest=model.digest)
     except GraphModelError as error:
         raise BundleError(str(error)) from error
     except BundleError:

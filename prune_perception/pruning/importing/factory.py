@@ -4,7 +4,9 @@
 """Run a function that returns a torch network, give it its weights, and export it."""
 
 from collections.abc import Mapping
+import hashlib
 import importlib
+import io
 from pathlib import Path
 import sys
 from typing import Any
@@ -16,7 +18,7 @@ import torch
 from torch import nn, Tensor
 
 from prune_perception.bundle import BundleError
-from prune_perception.networks.beside import ordinary_size
+from prune_perception.networks.beside import opened
 from prune_perception.networks.export import export_plain
 
 _KEYS = ('state_dict', 'model_state_dict', 'model', 'ema', 'net')
@@ -31,9 +33,9 @@ def is_factory(source: str) -> bool:
 
 def export_factory(
         source: str, checkpoint: Path | None, size: tuple[int, int], *, allow_code: bool
-        ) -> bytes:
+        ) -> tuple[bytes, str | None]:
     """
-    Return the network that a function makes, as an ONNX model.
+    Return the network that a function makes, as an ONNX model, and its checkpoint's SHA-256.
 
     The checkpoint is read first: one that cannot be used costs nothing else.
 
@@ -45,7 +47,7 @@ def export_factory(
     :param allow_code: that the function may be run.
     :raises BundleError: one line.
     """
-    state = None if checkpoint is None else read_checkpoint(checkpoint)
+    state, digest = (None, None) if checkpoint is None else read_checkpoint(checkpoint)
     if not allow_code:
         raise BundleError(
             f'{source} is code, and would run with all that you may do on this machine; if you '
@@ -60,32 +62,32 @@ def export_factory(
             raise BundleError(
                 f'{checkpoint}: does not fit the network of {source}: {_short(error)}') from error
     try:
-        return export_plain(module.cpu().float().eval(), size)
+        return export_plain(module.cpu().float().eval(), size), digest
     except Exception as error:  # the exporter lets through whatever it and the network raise
         raise BundleError(f'{source}: torch cannot export it to ONNX: {_short(error)}') from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
     """
-    Return a state dict; nothing in the file is run.
+    Return a state dict, and the file's SHA-256; nothing in the file is run.
 
     :raises BundleError: it cannot be read, or holds more than tensors; one line.
     """
     try:
-        ordinary_size(path)
-        with path.open('rb'):
-            pass
+        with opened(path) as (file, size):
+            data = file.read(size)
     except OSError as error:
         raise BundleError(f'{path}: {(error.strerror or str(error)).lower()}') from error
+    digest = hashlib.sha256(data).hexdigest()
     if path.suffix == '.safetensors':
         try:
-            return dict(safetensors.torch.load_file(path))
-        except (safetensors.SafetensorError, ValueError, OSError) as error:
+            return dict(safetensors.torch.load(data)), digest
+        except (safetensors.SafetensorError, ValueError) as error:
             raise BundleError(f'{path}: not a safetensors file: {_short(error)}') from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of what the file is not, to torch's developers
-            value = torch.load(path, map_location='cpu', weights_only=True)
+            value = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except Exception as error:  # a torn archive raises what it likes
         if type(error).__name__ == 'UnpicklingError':
             raise BundleError(
@@ -93,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                 f'save its state_dict() alone, best as safetensors ({_refused(error)})'
                 ) from error
         raise BundleError(f'{path}: not a checkpoint of torch: {_short(error)}') from error
-    return _state_of(value, path)
+    return _state_of(value, path), digest
 
 
 def _state_of(value: Any, path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -183,20 +182,19 @@ class _Job:
         if request.wanted.size is None:
             raise BundleError(f'{request.source}: say the size of its input: --input '
                               'WIDTHxHEIGHT')
-        data = export_factory(request.source, request.checkpoint, request.wanted.size,
-                              allow_code=request.allow_code)
-        return parse_onnx(data, Path(request.source))
+        data, digest = export_factory(request.source, request.checkpoint, request.wanted.size,
+                                      allow_code=request.allow_code)
+        # The export is nobody's file: a card names the checkpoint, if there is one.
+        return replace(parse_onnx(data, Path(request.source)), digest=digest or '')
 
     def _card(self, file: OnnxFile, said: Description, fed: InputSpec,
               outputs: Sequence[OutputSpec]) -> Card:
         request = self._request
-        source = request.checkpoint or Path(request.source)
-        digest = _digest(source) if source.is_file() else None
         return Card(
             name=request.destination.name, class_names=said.class_names, input=fed,
             outputs=tuple(outputs), decoder=DecoderSpec(said.decoder, dict(said.settings)),
             network=None,
-            provenance=Provenance(request.command, __version__, data=digest),
+            provenance=Provenance(request.command, __version__, data=file.digest or None),
             licence=said.licence, attribution=said.attribution)
 
     def _inputs(self, fed: InputSpec) -> list[torch.Tensor]:
@@ -297,8 +295,3 @@ def _runs_at_other_sizes(module: nn.Module, card: Card) -> bool:
     except (BundleError, RuntimeError, IndexError, ValueError):
         return False
     return True
-
-
-def _digest(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -6,7 +6,8 @@ What ONNX Runtime computes of a file: what a network that was rebuilt of it is h
 
 The file itself is run, not what this package read in it, so that a mistake of reading shows. Of
 the file's model nothing is changed but where it ends: what comes after the outputs that were
-chosen is left out, for ONNX Runtime may not know it.
+chosen is left out, for ONNX Runtime may not know it, and weights of other files are in it as they
+were read and checked: ONNX Runtime opens no file.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, ModelProto, shape_inference, TensorProto, ValueInfoProto
+from onnx import AttributeProto, helper, ModelProto, shape_inference, TensorProto, ValueInfoProto
 
 from prune_perception.bundle import BundleError
 from prune_perception.networks.imported.graph import Array
@@ -28,7 +29,10 @@ from prune_perception.pruning.importing.comparison import (
 )
 
 _ROUNDED = 5e-2  # of a field's largest number, by arithmetic in float16; more is no rounding
+_MOST_BYTES = 2 << 30  # of a model in one piece, by protobuf
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_READ = (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING, AttributeProto.TENSOR,
+         AttributeProto.FLOATS, AttributeProto.INTS, AttributeProto.STRINGS)
 
 
 class NotRunError(ValueError):
@@ -105,9 +109,7 @@ def _refusal(path: Path, difference: float, what: str) -> str:
 def run_file(file: OnnxFile, layout: str, outputs: Sequence[str], images: Sequence[Array]
              ) -> tuple[list[list[Array]], bool]:
     """
-    Return what ONNX Runtime makes of images by the file's own bytes.
-
-    Weights in other files are read by ONNX Runtime, too.
+    Return what ONNX Runtime makes of images by the file's own model.
 
     The parameters are those of :func:`compare`.
 
@@ -115,40 +117,39 @@ def run_file(file: OnnxFile, layout: str, outputs: Sequence[str], images: Sequen
         is of 16 bits, so that the file computes less exactly than in float32.
     :raises NotRunError: it cannot run the file, or the file is not ONNX.
     """
-    if not file.data:
+    if file.model is None:
         raise NotRunError('it reads ONNX alone')
-    model = ModelProto()
-    model.ParseFromString(file.data)
+    model = ModelProto(ir_version=file.model.ir_version, opset_import=file.model.opset_import,
+                       graph=file.model.graph)
     _end_at(model.graph, outputs)
+    _check_plain(model.graph)
     image = file.inputs[0]
     if layout == 'nhwc':
         images = [one.transpose(0, 2, 3, 1) for one in images]
     try:
         fed = [np.array(one, np.dtype(image.kind), order='C') for one in images]
-        data = model.SerializeToString()
+        data = _serialised(model)
+    except NotRunError:
+        raise
     except Exception as error:  # a type that NumPy has not, a message that is too large
         raise NotRunError(_line(error)) from error
-    found = run_model(data, image.name, outputs, fed, file.path.parent)
+    found = run_model(data, image.name, outputs, fed)
     return ([[np.asarray(output, np.float32) for output in each] for each in found],
             computes_in_halves(model, image.name))
 
 
-def run_model(model: bytes, image: str | None, outputs: Sequence[str], images: Sequence[Array],
-              folder: Path | None = None) -> list[list[Array]]:
+def run_model(model: bytes, image: str | None, outputs: Sequence[str], images: Sequence[Array]
+              ) -> list[list[Array]]:
     """
     Return what ONNX Runtime makes of images.
 
     :param image: name of the input; None for the only one.
-    :param folder: where files with weights lie.
     :raises NotRunError: it cannot run the model.
     """
     # From there, for what it sets before ONNX Runtime is imported.
     from prune_perception.runtime.engines.onnxruntime_engine import onnxruntime
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    if folder is not None:
-        options.add_session_config_entry(
-            'session.model_external_initializers_file_folder_path', str(folder.resolve()))
     try:
         session = onnxruntime.InferenceSession(
             model, options, providers=['CPUExecutionProvider'])
@@ -174,6 +175,28 @@ def _end_at(graph: onnx.GraphProto, outputs: Sequence[str]) -> None:
     del graph.node[:], graph.output[:]
     graph.node.extend(nodes)
     graph.output.extend(ends)
+
+
+def _check_plain(graph: onnx.GraphProto) -> None:
+    """
+    Refuse what an attribute may hold that was not read: it could name files in turn.
+
+    :raises NotRunError: a node has an attribute of another kind than numbers, texts and a tensor.
+    """
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type not in _READ:
+                raise NotRunError(f'{node.op_type} {node.name!r} has an attribute that is not '
+                                  f'read, {attribute.name!r}')
+
+
+def _serialised(model: ModelProto) -> bytes:
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights < _MOST_BYTES:
+        data: bytes = model.SerializeToString()
+        if len(data) < _MOST_BYTES:
+            return data
+    raise NotRunError(f'with the weights of other files it is larger than {_MOST_BYTES:.3g} bytes')
 
 
 def _copy(message: Any) -> Any:
