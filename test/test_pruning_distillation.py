@@ -191,6 +191,14 @@ def test_a_run_that_diverges_goes_on_with_smaller_steps(learning_rate):
     assert min(point.select_loss for point in points) < 0.9 * points[0].select_loss
 
 
+def test_a_loss_that_rises_on_frames_kept_aside_goes_on_with_smaller_steps(monkeypatch):
+    monkeypatch.setattr(distillation, '_DIVERGED', np.inf)
+    student, teacher = networks()
+    points = run(student, teacher, steps=150, learning_rate=30.0)
+    assert max(point.select_loss for point in points) > 1.5 * points[0].select_loss
+    assert min(point.select_loss for point in points) < 0.9 * points[0].select_loss
+
+
 def test_a_network_that_no_step_makes_better_is_left_as_it_was(monkeypatch):
     monkeypatch.setattr(distillation, '_SMALLER', 1.0)
     student, teacher = networks()

@@ -44,6 +44,7 @@ _EVALUATION_SHARE = 0.15  # of the time that is left, at most
 _LARGEST_GRADIENT = 5.0  # Euclidean norm
 _DIVERGED = 3.0  # times the loss before training, at which steps were too large
 _PATIENCE = 10  # steps over which that loss is averaged
+_WORSE = 1.5  # times the best loss on frames kept aside, at which they were, too
 _SMALLER = 0.25  # the learning rate after that, as a share of the one before
 _AVERAGING = 0.98  # decay of the moving average of the weights, for each step
 
@@ -195,13 +196,14 @@ class _Training:
         last = deque[float](maxlen=_PATIENCE)  # since the learning rate began to rise
         rising = 0  # steps since then
         while True:
-            share = self._share(step, begin)
+            share, worse = self._share(step, begin), False
             if losses and share >= (evaluated + 1) / self._evaluations:
                 point, losses, evaluated = self._point(step, losses), [], evaluated + 1
                 if math.isfinite(point.select_loss):
                     points.append(point)
                 if point.select_loss < best:
                     best, weights = point.select_loss, _copy_of(self._average.module)
+                worse = point.select_loss > _WORSE * best
             if share >= 1:
                 break
             for group in optimiser.param_groups:
@@ -212,7 +214,7 @@ class _Training:
             self._tell(share, f'step {step}, loss {points[-1].select_loss:.3f} on frames kept '
                               f'aside, {points[0].select_loss:.3f} at first')
             last.append(losses[-1].total.item())
-            if not math.isfinite(last[-1]) or (
+            if worse or not math.isfinite(last[-1]) or (
                     len(last) == _PATIENCE and _mean(last) > _DIVERGED * points[0].train_loss):
                 student.load_state_dict(weights)
                 self._average = _average_of(student)
