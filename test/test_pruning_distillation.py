@@ -151,6 +151,7 @@ def test_the_same_seed_and_steps_give_the_same_result():
 def test_the_best_weights_on_the_frames_kept_aside_stay(monkeypatch):
     """A learning rate far too high spoils the student, which is then left as it came."""
     monkeypatch.setattr(distillation, '_DIVERGED', np.inf)  # it is not to come back before
+    monkeypatch.setattr(distillation, '_WORSE', np.inf)
     student, teacher = networks()
     before = state_of(student)
     points = run(student, teacher, steps=30, learning_rate=10.0)
