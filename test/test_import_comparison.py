@@ -201,7 +201,7 @@ def as_file(folder: Path, kind: str) -> tuple[Path, Wanted]:
         model.graph.node.insert(0, helper.make_node('Cast', [name], ['numbers'], to=1))
         wanted = replace(MAPS, mean=(0., 0., 0.), std=(1., 1., 1.))
     elif kind == 'float16':
-        in_half(model)
+        computing_in(model, np.float16)
     elif kind == 'an unused weight in float16':
         model.graph.initializer.append(onnx.numpy_helper.from_array(
             np.zeros(1, np.float16), 'unused'))
@@ -234,13 +234,14 @@ def shortened(tensor: Any, kind: str) -> Any:
         (values.reshape(-1).view(np.uint32) >> 16).astype('<u2').tobytes(), raw=True)
 
 
-def in_half(model: Any) -> None:
+def computing_in(model: Any, kind: type) -> None:
+    """Give weights, inputs and outputs another kind of numbers."""
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
-            values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            values = onnx.numpy_helper.to_array(tensor).astype(kind)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     for item in (*model.graph.input, *model.graph.output):
-        item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        item.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
 
 
 KINDS = ('plain', 'channels last', 'inner values', 'open sizes', 'whole numbers', 'float16',
@@ -326,12 +327,7 @@ def test_what_onnx_runtime_does_not_run_is_compared_as_read(tmp_path: Path) -> N
     """It has no convolution in float64."""
     path, wanted = as_file(tmp_path, 'plain')
     model = onnx.load(path)
-    for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT:
-            values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    for item in (*model.graph.input, *model.graph.output):
-        item.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    computing_in(model, np.float64)
     onnx.save(model, path)
     made = import_network(Request(str(path), tmp_path / 'out', wanted, 'a test'))
     assert made.as_read and made.difference < 1e-4
