@@ -143,14 +143,15 @@ def test_reckoning_does_not_change_the_network():
 def test_chunks_are_aligned(chain):
     _, groups, _ = chain
     sizes = {group.name: chunk_size(group, group.channels, ALIGNMENT) for group in groups}
-    assert sizes == {'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 2, 'predict': 1}
+    assert sizes == {'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 1, 'predict': 1}
     odd = next(group for group in groups if group.name == 'odd')
-    assert chunk_size(odd, 10, 8) == 2 and chunk_size(odd, 8, 8) == 0  # nothing would be left
+    assert chunk_size(odd, 2, 8) == 1 and chunk_size(odd, 1, 8) == 0  # nothing would be left
 
 
 @pytest.mark.parametrize('channels, widths', [
-    (130, [130, 128, 96, 64, 32, 16, 8]),  # to a multiple first, and at the end by halves
-    (40, [40, 32, 16, 8]), (18, [18, 16, 8]), (10, [10, 8]), (6, [6, 5, 4, 3, 2, 1])])
+    (136, [136, 128, 96, 64, 32, 16, 8]),  # to a multiple first, and at the end by halves
+    (40, [40, 32, 16, 8]), (8, [8]),
+    (10, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]), (6, [6, 5, 4, 3, 2, 1])])  # never aligned
 def test_widths_come_to_multiples_and_then_to_those_of_halves(channels, widths, chain):
     group = replace(chain[1][0], channels=channels)
     way = [channels]
@@ -180,7 +181,7 @@ def test_a_sweep_goes_down_to_the_narrowest_in_aligned_steps(name, chain):
         energy.remove(step.group, len(step.channels))
         assert step.energy == pytest.approx(energy.total(), rel=1e-12)
     assert {name: len(rest) for name, rest in left.items()} == {
-        'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 8, 'predict': 5}
+        'stem': 8, 'wide': 24, 'grouped': 24, 'odd': 1, 'predict': 5}
     removed = swept.removed()
     pruned = copy.deepcopy(module)
     small.graph_of(pruned).remove(removed)

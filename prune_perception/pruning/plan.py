@@ -122,8 +122,8 @@ def chunk_size(group: ChannelGroup, left: int, alignment: int) -> int:
     Return how many channels of a group go next; 0 if it cannot lose any more.
 
     The next width is a multiple of the alignment and of the group's unit. What is no wider than
-    that goes by halves of the alignment, down to the least of ``ALIGNMENTS``; a group that was
-    narrower than this from the beginning goes by its unit.
+    that goes by halves of the alignment, down to the least of ``ALIGNMENTS``. A group that was
+    never a multiple of this, or is narrower, goes by its unit.
 
     :param left: its channels by now.
     :param alignment: one of ``ALIGNMENTS``.
@@ -139,6 +139,8 @@ def narrowest(group: ChannelGroup, alignment: int) -> int:
 
 def _blocks(group: ChannelGroup, alignment: int) -> list[int]:
     """Return what widths are multiples of, the largest first."""
+    if group.channels % ALIGNMENTS[0]:
+        return [group.unit]  # rounded first, CenterNet's odd widths lost more than they gained
     blocks = [int(np.lcm(size, group.unit)) for size in ALIGNMENTS[::-1] if size <= alignment]
     return [block for block in blocks if block <= group.channels] or [group.unit]
 
