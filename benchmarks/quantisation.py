@@ -36,10 +36,11 @@ import numpy as np
 
 from prune_perception.bundle import Bundle, read_bundle, write_bundle
 from prune_perception.energy.hardware import load_profile
+from prune_perception.pruning import QUANTISERS
 from prune_perception.pruning.agreement import agreement, detections_by
 from prune_perception.pruning.footage import read_footage
 from prune_perception.pruning.latency import compare
-from prune_perception.pruning.quantiser import Outcome, quantise, QUANTISERS, Request, WORTH
+from prune_perception.pruning.quantiser import Outcome, quantise, Request, WORTH
 from prune_perception.pruning.splits import split
 from prune_perception.resources import find_model
 from prune_perception.runtime.engines import create_engine, EngineOptions

@@ -17,6 +17,7 @@ from prune_perception.cli.progress import stages
 from prune_perception.cli.words import output_file, profile_file, profile_name
 from prune_perception.energy.hardware import load_profile
 from prune_perception.evaluation.files import check_outputs
+from prune_perception.pruning import LAST_LAYERS, QUANTISERS
 from prune_perception.resources import find_model
 
 NAME = 'quantize'
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the detector that the certificate holds it against, as the dense one that BUNDLE '
         'was pruned from (BUNDLE itself)')
     parser.add_argument(
-        '--last-layers', choices=('auto', 'float', 'int8'), default='auto',
+        '--last-layers', choices=LAST_LAYERS, default=LAST_LAYERS[0],
         help='what they compute in; auto keeps them in float where that brings agreement '
         '(%(default)s)')
     parser.add_argument(
-        '--quantiser', choices=('onnxruntime', 'nncf'), default='onnxruntime',
+        '--quantiser', choices=QUANTISERS, default=QUANTISERS[0],
         help="who makes the graph; nncf, OpenVINO's own, is for robots that run OpenVINO and has "
         "to be installed: pip install 'prune_perception[nncf]' (%(default)s)")
     parser.add_argument(

@@ -14,3 +14,11 @@ ALIGNMENTS = (8, 16, 32)
 """What widths may be multiples of, the default first: the engines' kernels work on blocks of
 channels. Coarser plans of wide networks run faster, and leave narrow ones too little of a choice.
 """
+
+QUANTISERS = ('onnxruntime', 'nncf')
+"""Who makes a graph of int8, the default first: ONNX Runtime's static quantisation or OpenVINO's
+NNCF.
+"""
+
+LAST_LAYERS = ('auto', 'float', 'int8')
+"""What its last layers compute in, the default first; ``auto`` measures both."""

@@ -30,6 +30,7 @@ from prune_perception.energy.account import EnergyAccount, make_account
 from prune_perception.energy.counting import count
 from prune_perception.energy.hardware import HardwareProfile
 from prune_perception.networks.registry import example_input, load_network
+from prune_perception.pruning import LAST_LAYERS, QUANTISERS
 from prune_perception.pruning.agreement import agreement, CONFIDENT, detections_by
 from prune_perception.pruning.certificate import Certificate, CertificateError
 from prune_perception.pruning.certify_bundles import certify_files
@@ -58,12 +59,6 @@ WORTH = 0.005
 _ENGINES_DIFFER = 0.02  # agreement; they round differently, which is less
 _EXAMPLES = 4
 
-LAST_LAYERS = ('auto', 'float', 'int8')
-"""What the last layers compute in; ``auto`` measures both."""
-
-QUANTISERS = ('onnxruntime', 'nncf')
-"""Who makes the graph: ONNX Runtime's static quantisation or OpenVINO's NNCF."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -90,8 +85,8 @@ class Request:
     reference: Bundle | None = None
     topic: str | None = None
     frames: tuple[int, int] | None = None
-    last_layers: str = 'auto'
-    quantiser: str = 'onnxruntime'
+    last_layers: str = LAST_LAYERS[0]
+    quantiser: str = QUANTISERS[0]
     reduced_range: bool = False
     unrelated: bool = False
     name: str | None = None
