@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402
 from prune_perception.bundle import DecoderSpec, NetworkSpec, OutputSpec  # noqa: E402
 from prune_perception.pruning.agreement import detections_of  # noqa: E402
 from prune_perception.pruning.heads import BOX_WEIGHT, head_of, HeadError  # noqa: E402
-from prune_perception.pruning.heads.dense import _read, TOLERANCE  # noqa: E402
+from prune_perception.pruning.heads.dense import _read, LEAST_SCORE, TOLERANCE  # noqa: E402
 from prune_perception.runtime.decoders import decoder_of  # noqa: E402
 
 WIDTH = 64
@@ -361,6 +361,26 @@ def test_a_box_counts_by_the_confidence_at_its_place(kind):
         student[:, anchor, starts['boxes']] += 0.3
         losses.append(head_of(card).loss([student], [teacher]).parts['boxes'])
     assert losses[0] > 100 * losses[1]
+
+
+@pytest.mark.parametrize(('score', 'counts'), [
+    (0.9 * LEAST_SCORE, False), (1.1 * LEAST_SCORE, True)])
+@pytest.mark.parametrize('kind', ['yolo_dfl', 'fcos, plain', 'decoded'])
+def test_boxes_that_nobody_looks_at_do_not_count(kind, score, counts):
+    card, outputs = case(kind)
+    teacher, sizes = outputs[0], KINDS[kind][2]
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    classes = slice(starts['classes'], starts['classes'] + sizes['classes'])
+    boxes = slice(starts['boxes'], starts['boxes'] + sizes['boxes'])
+    teacher[..., classes] = score if kind == 'decoded' else math.log(score / (1 - score))
+    student = teacher.clone()
+    student[:, 4, boxes] += torch.arange(sizes['boxes'])
+    head = head_of(card)
+    loss = head.loss([student], [teacher])
+    assert (loss.parts['boxes'] > 0) == counts
+    student.requires_grad_()
+    noise = head.curvature_noise([student], torch.Generator().manual_seed(0))
+    assert bool(torch.autograd.grad(noise, student)[0][..., boxes].any()) == counts
 
 
 def test_a_size_counts_at_peaks_alone():

@@ -41,6 +41,10 @@ divergence, as that of the classes and of distances that come as distributions.
 
 _NEAR = 3.0  # standard deviations, beyond which the loss of an edge is linear (Huber, 1964)
 _LEAST_SIDE = 1.0  # pixels
+
+LEAST_SCORE = 0.05
+"""Of a box that counts; users look at none below."""
+
 _NO_CONFIDENCE = 1e-6  # beside which no opinion counts
 
 
@@ -52,8 +56,10 @@ class DenseHead(ABC):
     in a Neural Network*, 2015): the scores of each class as a yes or no, or those of all classes
     and the background as one distribution where the network applies a softmax. A class counts
     by the confidence in it, the teacher's or the student's, whichever is greater; a box by the
-    teacher's confidence at its place, the greatest score there. All is divided by the sum of the
-    confidences, so that it does not depend on how many objects there are.
+    teacher's confidence at its place, the greatest score there, and not at all below
+    ``LEAST_SCORE``: at thousands of places with nothing in them small scores add up to more than
+    those of the objects. All is divided by the sum of what boxes count, so that it does not
+    depend on how many objects there are.
 
     :param card: of the network.
     :param decoder: of the card.
@@ -126,8 +132,12 @@ class DenseHead(ABC):
         return logits.sigmoid()
 
     def _confidence(self, fields: Fields) -> torch.Tensor:
-        """Return how much boxes count, (n, anchors)."""
+        """Return how sure a network is of its boxes, (n, anchors)."""
         return self._probabilities(self._score_logits(fields)).amax(-1)
+
+    def _box_weights(self, fields: Fields) -> torch.Tensor:
+        """Return how much boxes count, (n, anchors)."""
+        return functional.threshold(self._confidence(fields), LEAST_SCORE, 0.0)
 
     def _box_loss(self, own: Fields, wanted: Fields, anchors: torch.Tensor) -> torch.Tensor:
         """Return how far boxes are from each other, (n, anchors)."""
@@ -190,10 +200,10 @@ class DenseHead(ABC):
                 chance = seen.sigmoid()
                 normal = torch.randn(chance.shape, generator=generator)
                 noise = (class_weight(chance) * chance * (1 - chance)).sqrt() * normal
-            confidence = self._confidence({name: value.detach()
-                                           for name, value in fields.items()})
+            weights = self._box_weights({name: value.detach()
+                                         for name, value in fields.items()})
             total = total + (noise * logits).sum() + (
-                (BOX_WEIGHT * confidence).sqrt()
+                (BOX_WEIGHT * weights).sqrt()
                 * self._box_noise(fields, anchors, generator)).sum()
         return total
 
@@ -237,18 +247,18 @@ class DenseHead(ABC):
 
     def loss(self, student: Outputs, teacher: Outputs) -> Loss:
         """Return the loss of classes and boxes (see the class)."""
-        classes, boxes, confidences = torch.zeros(()), torch.zeros(()), torch.zeros(())
+        classes, boxes, counted = torch.zeros(()), torch.zeros(()), torch.zeros(())
         teacher = [output.detach().float() for output in teacher]
         for block, anchors in zip(self._blocks, self._anchors, strict=True):
             own, wanted = _read(block, student), _read(block, teacher)
             classes = classes + self._class_loss(
                 self._score_logits(own), self._score_logits(wanted))
-            confidence = self._confidence(wanted)
-            boxes = boxes + (confidence * self._box_loss(own, wanted, anchors)).sum()
-            confidences = confidences + confidence.sum()
+            weights = self._box_weights(wanted)
+            boxes = boxes + (weights * self._box_loss(own, wanted, anchors)).sum()
+            counted = counted + weights.sum()
         # Images in which the teacher is sure of nothing must not count without bound.
-        confidences = confidences.clamp_min(1.0)
-        classes, boxes = classes / confidences, BOX_WEIGHT * boxes / confidences
+        counted = counted.clamp_min(1.0)
+        classes, boxes = classes / counted, BOX_WEIGHT * boxes / counted
         return Loss(classes + boxes, {'classes': classes.item(), 'boxes': boxes.item()})
 
     def _class_loss(self, own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
