@@ -526,6 +526,7 @@ def test_the_table_says_all_of_it(benchmark, tmp_path):
     assert '26.0% !' in low
     pictures.print_goals(benchmark.Console(file=text), summary.goals_of(rows))
     assert 'met    ours at 25%: times faster, onnxruntime: +3.000' in text.getvalue()
+    assert set(pictures._COLOURS) == set(benchmark.METHODS) - {'dense'}
     pictures.draw(rows, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').read_bytes().startswith(b'\x89PNG')
     written = json.loads(json.dumps(summary.as_json(rows)))

@@ -383,6 +383,18 @@ def test_boxes_that_nobody_looks_at_do_not_count(kind, score, counts):
     assert bool(torch.autograd.grad(noise, student)[0][..., boxes].any()) == counts
 
 
+@pytest.mark.parametrize(('score', 'counts'), [
+    (0.9 * LEAST_SCORE, False), (1.1 * LEAST_SCORE, True)])
+def test_sizes_that_nobody_looks_at_do_not_count(score, counts):
+    card, (heat, sizes, offsets) = case('centernet')
+    heat[:] = -9
+    heat[0, 0, 1, 2] = math.log(score / (1 - score))
+    student = sizes.clone()
+    student[0, :, 1, 2] += 1
+    loss = head_of(card).loss([heat, student, offsets], [heat, sizes, offsets])
+    assert (loss.parts['boxes'] > 0) == counts
+
+
 def test_a_size_counts_at_peaks_alone():
     card, (heat, sizes, offsets) = case('centernet')
     heat[:] = -9

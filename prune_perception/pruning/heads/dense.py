@@ -43,7 +43,7 @@ _NEAR = 3.0  # standard deviations, beyond which the loss of an edge is linear (
 _LEAST_SIDE = 1.0  # pixels
 
 LEAST_SCORE = 0.05
-"""Of a box that counts; users look at none below."""
+"""Of a box that counts; evaluation by default looks at none below."""
 
 _NO_CONFIDENCE = 1e-6  # beside which no opinion counts
 
@@ -59,7 +59,7 @@ class DenseHead(ABC):
     teacher's confidence at its place, the greatest score there, and not at all below
     ``LEAST_SCORE``: at thousands of places with nothing in them small scores add up to more than
     those of the objects. All is divided by the sum of what boxes count, so that it does not
-    depend on how many objects there are.
+    depend on how many objects there are; images without any count by their classes, undivided.
 
     :param card: of the network.
     :param decoder: of the card.

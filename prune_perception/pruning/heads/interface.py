@@ -73,7 +73,7 @@ class Head(Protocol):
         Return a scalar whose gradient at the outputs is random, with the loss's curvature.
 
         For this gradient g, the mean of g gᵀ is the Hessian of :meth:`loss`, before its division
-        by the confidence, where student and teacher are these outputs. One backward pass then
+        by what boxes count, where student and teacher are these outputs. One backward pass then
         brings a sample of the Gauss-Newton matrix to any layer (Schraudolph, *Fast
         Curvature Matrix-Vector Products*, 2002; Martens, *New Insights and Perspectives on the
         Natural Gradient Method*, JMLR 2020: a Fisher matrix is sampled from the model's own
