@@ -363,6 +363,25 @@ def test_a_box_counts_by_the_confidence_at_its_place(kind):
     assert losses[0] > 100 * losses[1]
 
 
+@pytest.mark.parametrize('kind', ['yolo_dfl', 'fcos, plain'])
+def test_boxes_count_in_proportion_to_their_scores(kind):
+    card, outputs = case(kind)
+    teacher, sizes = outputs[0], KINDS[kind][2]
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    boxes = slice(starts['boxes'], starts['boxes'] + sizes['boxes'])
+    teacher[..., boxes] = 8  # the same everywhere, so that the loss of each would be the same
+    teacher[..., starts['classes']:starts['classes'] + sizes['classes']] = -9
+    scores = {3: 0.8, 4: 0.1}
+    losses = {}
+    for anchor, score in scores.items():
+        teacher[:, anchor, starts['classes']] = math.log(score / (1 - score))
+    for anchor in scores:
+        student = teacher.clone()
+        student[:, anchor, boxes] += torch.arange(sizes['boxes'])
+        losses[anchor] = head_of(card).loss([student], [teacher]).parts['boxes']
+    assert losses[3] / losses[4] == pytest.approx(scores[3] / scores[4], rel=1e-4)
+
+
 @pytest.mark.parametrize(('score', 'counts'), [
     (0.9 * LEAST_SCORE, False), (1.1 * LEAST_SCORE, True)])
 @pytest.mark.parametrize('kind', ['yolo_dfl', 'fcos, plain', 'decoded'])

@@ -59,7 +59,8 @@ class Settings:
         half a cosine to 0. A student that begins with a loss below ``FAR`` takes a share of it in
         proportion: larger steps would lose what restoration has found. Where the loss grows to
         three times what it was (networks without normalisation bear smaller steps than others),
-        the best weights come back and the rate falls to a quarter.
+        or on frames kept aside to one and a half times the best, the best weights come back and
+        the rate falls to a quarter.
     :param views: in the pool, at most.
     :param seconds: for everything, by the monotonic clock. How many steps that allows is the
         machine's: the result then differs from run to run.
