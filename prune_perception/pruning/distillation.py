@@ -186,42 +186,34 @@ class _Training:
         self._evaluations, self._reserve = _EVALUATIONS, 0.0
 
     def run(self) -> tuple[Point, ...]:
-        settings, student = self._settings, self._student
+        student = self._student
         points = [self._first_point()]
         best, weights = points[0].select_loss, _copy_of(student)
-        # An equal of the teacher has a loss of 0 but for rounding, which may be below.
-        peak = settings.learning_rate * min(1.0, max(best, 0.0) / FAR)
-        optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
+        rate = _LearningRate(self._settings, points[0])
+        optimiser = rate.optimiser_of(student)
         batches = self._batches()
         begin, step, evaluated, losses = self._elapsed(), 0, 0, list[Loss]()
-        last = deque[float](maxlen=_PATIENCE)  # since the learning rate began to rise
-        rising = 0  # steps since then
         while True:
-            share, worse = self._share(step, begin), False
+            share, too_large = self._share(step, begin), False
             if losses and share >= (evaluated + 1) / self._evaluations:
                 point, losses, evaluated = self._point(step, losses), [], evaluated + 1
                 if math.isfinite(point.select_loss):
                     points.append(point)
                 if point.select_loss < best:
                     best, weights = point.select_loss, _copy_of(self._average.module)
-                worse = point.select_loss > _WORSE * best
+                too_large = point.select_loss > _WORSE * best
             if share >= 1:
                 break
-            for group in optimiser.param_groups:
-                group['lr'] = peak * min(1.0, (rising + 1) / settings.warm_up) \
-                    * (1 + math.cos(math.pi * share)) / 2
+            rate.set(optimiser, share)
             losses.append(self._learn(next(batches), optimiser))
-            step, rising = step + 1, rising + 1
+            step += 1
             self._tell(share, f'step {step}, loss {points[-1].select_loss:.3f} on frames kept '
                               f'aside, {points[0].select_loss:.3f} at first')
-            last.append(losses[-1].total.item())
-            if worse or not math.isfinite(last[-1]) or (
-                    len(last) == _PATIENCE and _mean(last) > _DIVERGED * points[0].train_loss):
+            if rate.too_large(losses[-1].total.item()) or too_large:
                 student.load_state_dict(weights)
                 self._average = _average_of(student)
-                peak, rising = _SMALLER * peak, 0
-                optimiser = torch.optim.AdamW(student.parameters(), lr=peak)
-                last.clear()
+                rate.lower()
+                optimiser = rate.optimiser_of(student)
                 losses = []  # of weights that are gone
         student.load_state_dict(weights)
         student.eval()
@@ -347,6 +339,44 @@ class _Training:
         parts = {name: _mean(loss.parts[name] for loss in losses) for name in losses[0].parts}
         return Point(step, self._elapsed(), sum(parts.values()), parts, _mean(
             sum(loss.parts.values()) for loss in judged))
+
+
+class _LearningRate:
+    """
+    Rises to a peak, falls along half a cosine, and begins anew lower where it was too large.
+
+    :param start: of the student as it came.
+    """
+
+    def __init__(self, settings: Settings, start: Point) -> None:
+        # An equal of the teacher has a loss of 0 but for rounding, which may be below.
+        self._peak = settings.learning_rate * min(1.0, max(start.select_loss, 0.0) / FAR)
+        self._warm_up, self._first_loss = settings.warm_up, start.train_loss
+        self._last = deque[float](maxlen=_PATIENCE)  # losses since it began to rise
+        self._steps = 0  # since then
+
+    def optimiser_of(self, student: nn.Module) -> torch.optim.Optimizer:
+        """Return one that remembers no step."""
+        return torch.optim.AdamW(student.parameters(), lr=self._peak)
+
+    def set(self, optimiser: torch.optim.Optimizer, share: float) -> None:
+        """Set it for the next step, when a share of the training is done."""
+        rate = self._peak * min(1.0, (self._steps + 1) / self._warm_up) \
+            * (1 + math.cos(math.pi * share)) / 2
+        for group in optimiser.param_groups:
+            group['lr'] = rate
+
+    def too_large(self, loss: float) -> bool:
+        """Take note of a step's loss, and tell whether the losses have grown too much."""
+        self._last.append(loss)
+        self._steps += 1
+        return not math.isfinite(loss) or (
+            len(self._last) == _PATIENCE and _mean(self._last) > _DIVERGED * self._first_loss)
+
+    def lower(self) -> None:
+        """Begin to rise anew, to a lower peak."""
+        self._peak, self._steps = _SMALLER * self._peak, 0
+        self._last.clear()
 
 
 def _average_of(student: nn.Module) -> AveragedModel:
