@@ -7,8 +7,9 @@ The ways to choose the next channels to go.
 ==============  ==============================================================================
 ``combined``    least forecast growth of the distillation loss for the energy saved. The error
                 is that after the best linear restoration of each consumer, weighted by what the
-                detections make of it; times the fourth root of the channels' sensitivity,
-                as in ``provable``, so that what seldom matters, and then decides, is heard
+                detections make of it. Which channels of a group it is that go is decided by this
+                error times the root of their sensitivity, as in ``provable``, so that what
+                seldom matters, and then decides, is heard
 ``energy``      after Yang, Chen and Sze, *Designing Energy-Efficient CNNs using Energy-Aware
                 Pruning* (CVPR 2017): the same restoration and the same energy, each consumer's
                 error as a share of its own output's variance
@@ -38,7 +39,7 @@ FORECASTING = ('combined',)
 """Methods that forecast the growth of the distillation loss, and so can compare input sizes."""
 
 
-VOICE = 0.25
+VOICE = 0.5
 """Exponent of the sensitivities in ``combined``; see ``docs/trust.md`` for others."""
 
 _VOICE_IMAGES = 32
@@ -89,8 +90,9 @@ class Restored:
     Least error after restoration for the energy saved.
 
     :param weighted: see :class:`.elimination.Consumer`.
-    :param voices: factors on the errors of channels by which the next ones to go are chosen, by
-        group; what is forecast is without them.
+    :param voices: factors on the errors of channels by which the next ones of a group are chosen,
+        by group. Which group is next, and what is forecast, is without them: sensitivities of
+        different groups do not compare, since they are the greater, the fewer channels there are.
     """
 
     def __init__(self, module: nn.Module, groups: Sequence[ChannelGroup], seen: Observation, *,
@@ -114,7 +116,9 @@ class Restored:
             if group.name not in self._scores:
                 self._scores[group.name] = self._costs(group, units)
             scores = self._scores[group.name]
-            order = np.argsort(scores, kind='stable')[:sizes[group.name] // group.unit]
+            voice = self._voices.get(group.name)
+            heard = scores if voice is None else scores * voice[units].max(1)
+            order = np.argsort(heard, kind='stable')[:sizes[group.name] // group.unit]
             saved = energy.saving(group.name, sizes[group.name])
             # A removal that saves nothing is the last resort.
             value = float(scores[order].sum()) / max(saved, 1e-9)
@@ -136,6 +140,7 @@ class Restored:
             if tied.layer in self._consumers:
                 cost += self._consumers[tied.layer].remove_inputs(tied.positions[channels].ravel())
                 changed.add(tied.layer)
+        self._scores.pop(group.name, None)  # of a group whose takers were not observed as well
         for layer in changed:
             for name in self._users.get(layer, ()):
                 self._scores.pop(name, None)
@@ -147,8 +152,6 @@ class Restored:
             if tied.layer in self._consumers:
                 total += self._consumers[tied.layer].costs(
                     tied.positions[units].reshape(len(units), -1))
-        if group.name in self._voices:
-            total *= self._voices[group.name][units].max(1)
         return total
 
 
