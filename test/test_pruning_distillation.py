@@ -200,6 +200,31 @@ def test_a_loss_that_rises_on_frames_kept_aside_goes_on_with_smaller_steps(monke
     assert min(point.select_loss for point in points) < 0.9 * points[0].select_loss
 
 
+def test_a_lower_learning_rate_rises_anew_and_forgets_the_losses_before():
+    start = distillation.Point(0, 0.0, train_loss=1.0, parts={}, select_loss=1.0)
+    rate = distillation._LearningRate(Settings(steps=100, warm_up=4, learning_rate=0.1), start)
+    optimiser = rate.optimiser_of(nn.Linear(1, 1))
+    large, patience = 1.01 * distillation._DIVERGED, distillation._PATIENCE
+
+    def steps(share):
+        rates, diverged = [], []
+        for _ in range(patience):
+            rate.set(optimiser, share)
+            rates.append(optimiser.param_groups[0]['lr'])
+            diverged.append(rate.diverged(large))
+        return rates, diverged
+
+    first, gone = steps(share=0.0)
+    assert first[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert gone == [False] * (patience - 1) + [True]
+    rate.lower()
+    second, gone = steps(share=0.5)
+    assert second == pytest.approx(  # half of the cosine is over
+        [value * distillation._SMALLER / 2 for value in first])
+    assert gone == [False] * (patience - 1) + [True]
+    assert rate.diverged(float('nan'))
+
+
 def test_a_network_that_no_step_makes_better_is_left_as_it_was(monkeypatch):
     monkeypatch.setattr(distillation, '_SMALLER', 1.0)
     student, teacher = networks()

@@ -194,14 +194,14 @@ class _Training:
         batches = self._batches()
         begin, step, evaluated, losses = self._elapsed(), 0, 0, list[Loss]()
         while True:
-            share, too_large = self._share(step, begin), False
+            share, worse = self._share(step, begin), False
             if losses and share >= (evaluated + 1) / self._evaluations:
                 point, losses, evaluated = self._point(step, losses), [], evaluated + 1
                 if math.isfinite(point.select_loss):
                     points.append(point)
                 if point.select_loss < best:
                     best, weights = point.select_loss, _copy_of(self._average.module)
-                too_large = point.select_loss > _WORSE * best
+                worse = point.select_loss > _WORSE * best
             if share >= 1:
                 break
             rate.set(optimiser, share)
@@ -209,7 +209,7 @@ class _Training:
             step += 1
             self._tell(share, f'step {step}, loss {points[-1].select_loss:.3f} on frames kept '
                               f'aside, {points[0].select_loss:.3f} at first')
-            if rate.too_large(losses[-1].total.item()) or too_large:
+            if rate.diverged(losses[-1].total.item()) or worse:
                 student.load_state_dict(weights)
                 self._average = _average_of(student)
                 rate.lower()
@@ -366,7 +366,7 @@ class _LearningRate:
         for group in optimiser.param_groups:
             group['lr'] = rate
 
-    def too_large(self, loss: float) -> bool:
+    def diverged(self, loss: float) -> bool:
         """Take note of a step's loss, and tell whether the losses have grown too much."""
         self._last.append(loss)
         self._steps += 1
