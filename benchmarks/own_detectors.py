@@ -37,6 +37,7 @@ from typing import Any
 import accuracy
 
 from prune_perception.bundle import BundleError, read_bundle
+from prune_perception.pruning import METHODS
 from prune_perception.runtime.engines import EngineError
 
 VIDEO = Path('pets09-s2l1') / 'vtest.avi'
@@ -120,7 +121,8 @@ def take(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     run(out, 'profile', name, '--json', f'{name}.profile.json')
     if arguments.forecast and not (out / f'{name}.forecast.json').exists():
         run(out, 'forecast', name, '--data', video, '--frames', FRAMES, '--classes', 'person',
-            '--keep-input-size', '--json', f'{name}.forecast.json')
+            '--keep-input-size', '--method', arguments.method,
+            '--json', f'{name}.forecast.json')
     rows.append({**judge(out / name, data, arguments.every)})
     print(_row(rows[-1], None), flush=True)
     for share in arguments.shares:
@@ -128,8 +130,8 @@ def take(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         if not (out / pruned).exists():
             steps = ['--steps', str(arguments.steps)] if arguments.steps else ['--no-distill']
             run(out, 'prune', name, '--data', video, '--frames', FRAMES, '--classes', 'person',
-                '--energy-budget', str(share), '--keep-input-size', '--time-limit', '3h', *steps,
-                '--json', f'{pruned}.json', '-o', pruned)
+                '--energy-budget', str(share), '--keep-input-size', '--method', arguments.method,
+                '--time-limit', '3h', *steps, '--json', f'{pruned}.json', '-o', pruned)
         run(out, 'profile', pruned, '--json', f'{pruned}.profile.json')
         figures = json.loads((out / f'{pruned}.json').read_text())
         rows.append({**judge(out / pruned, data, arguments.every), 'prune': figures})
@@ -151,6 +153,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument('--only', nargs='+', choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument('--shares', nargs='*', type=float, default=[0.5, 0.25])
     parser.add_argument('--steps', type=int, default=150, help='of distillation; 0: none')
+    parser.add_argument('--method', choices=METHODS, default=METHODS[0],
+                        help='how channels are chosen; bundles that are there stay as they are')
     parser.add_argument('--every', type=int, default=4, help='judge each Nth labelled frame')
     parser.add_argument('--forecast', action='store_true', help='forecast as well')
     parser.add_argument('--node', action='store_true', help='run the pruned ones in the node')

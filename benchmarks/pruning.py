@@ -10,7 +10,7 @@ batch 1; a row that could not be matched has a ``!``):
 
 - *ours*: planned by energy and error, restored by least squares, distilled. Its plan may lower
   the input size; *full resolution* tells what it reaches without that, *without the
-  sensitivities* what it does when the plan does not hear them, and *in two rounds* what it does
+  sensitivities* what it does by ``--method loss``, and *in two rounds* what it does
   when half of the training comes before the second half of the removal.
 - *Torch-Pruning*, its own pruners: magnitude, group norm and Taylor, channels ranked over all
   layers; in one shot, and in rounds of removing and training.

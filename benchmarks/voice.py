@@ -4,9 +4,9 @@
 """
 Ask how loud the sensitivities of provable pruning should be in the plan of ``combined``.
 
-Of a group the plan takes the channels with the least forecast growth of the loss, times a power
-of their sensitivity. For each exponent, 0 being a plan that does not hear them, networks are
-restored, not trained, and judged:
+The plan takes the channels with the least forecast growth of the loss for the energy saved, times
+a power of their sensitivity. For each exponent, 0 being a plan that does not hear them, networks
+are restored, not trained, and judged:
 
 - *people*: pruned for people on frames 401 to 795 of a video without labels; AP50 of the people
   labelled in its frames 1 to 400.

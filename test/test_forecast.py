@@ -278,7 +278,7 @@ def test_the_forecast_is_of_widths_of_the_alignment(request_of):
     assert fine.plan.widths != coarse.plan.widths
 
 
-@pytest.mark.parametrize('method', ['combined', 'provable'])
+@pytest.mark.parametrize('method', ['combined', 'loss', 'provable'])
 def test_what_is_proved_is_said_for_the_provable_method_alone(request_of, method):
     found = forecast(request_of(method=method, shares=(0.5,)))
     assert (found.points[0].bound is not None) == (method == 'provable')

@@ -63,6 +63,7 @@ def test_a_stride_is_no_smaller_than_that_of_usual_backbones(decoder, wanted):
 
 @pytest.mark.parametrize(('side', 'method', 'resize', 'reason'), [
     (320, 'combined', True, ''),
+    (320, 'loss', True, ''),
     (320, 'combined', False, 'because that was asked for'),
     (320, 'energy', True, 'because method energy forecasts no loss to compare sizes by'),
     (32, 'combined', True, 'because no other fits the network')])

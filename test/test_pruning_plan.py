@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 
 from prune_perception.energy.counting import profile_module  # noqa: E402
 from prune_perception.energy.hardware import load_profile  # noqa: E402
-from prune_perception.pruning import METHODS  # noqa: E402
+from prune_perception.pruning import METHODS, methods  # noqa: E402
 from prune_perception.pruning.elimination import Consumer  # noqa: E402
 from prune_perception.pruning.importing.trial import silence  # noqa: E402
 from prune_perception.pruning.methods import (  # noqa: E402
@@ -241,7 +241,8 @@ def test_each_step_is_the_best_for_its_energy_at_its_time(chain):
             units = units_of(group, left[group.name])
             costs = sum(consumers[tied.layer].costs(
                 tied.positions[units].reshape(len(units), -1)) for tied in group.consumers)
-            order = np.argsort(costs * voices[group.name][units].max(1))[:size // group.unit]
+            costs = costs * voices[group.name][units].max(1)
+            order = np.argsort(costs)[:size // group.unit]
             values[group.name] = costs[order].sum() / energy.saving(group.name, size)
             best[group.name] = tuple(sorted(units[order].ravel()))
         assert step.group == min(values, key=values.get)
@@ -284,7 +285,7 @@ class Price:
         return self._prices[group] * channels
 
 
-@pytest.mark.parametrize('name', ['combined', 'energy'])
+@pytest.mark.parametrize('name', ['combined', 'loss', 'energy'])
 def test_the_group_with_the_least_error_for_the_energy_goes_first(name):
     """Removing from ``left`` costs error 1, from ``right`` 2, and who saves more changes."""
     module, images = small.made(small.Concatenation), small.images(4)
@@ -302,9 +303,10 @@ def test_the_group_with_the_least_error_for_the_energy_goes_first(name):
         costs = np.zeros(group.channels)
         for tied in group.consumers:
             costs += Consumer(module.get_submodule(tied.layer), seen.layers[tied.layer],
-                              weighted=name == 'combined').costs(tied.positions)
-        voices = voices_of(module, graph.groups, seen)[group.name] if name == 'combined' else 1.0
-        order = np.argsort(costs * voices)[:2]
+                              weighted=name != 'energy').costs(tied.positions)
+        if name == 'combined':
+            costs *= voices_of(module, graph.groups, seen)[group.name]
+        order = np.argsort(costs)[:2]
         errors[group.name], cheapest[group.name] = costs[order].sum(), sorted(order)
     even = errors['left'] / errors['right']
     for price, expected in ((even * 1.01, 'left'), (even * 0.99, 'right')):
@@ -336,17 +338,12 @@ def test_a_voice_makes_a_channel_stay_and_changes_no_forecast():
         alone.remove_inputs(np.array(last[0].channels)), rel=1e-9)
 
 
-def test_a_loud_group_goes_as_soon_as_a_quiet_one():
-    """Which group is next is for the error and the energy alone to say."""
-    module = small.made(small.Concatenation)
-    graph = small.graph_of(module)
-    groups = [graph.group('left'), graph.group('right')]
-    seen = observe(module, small.images(4), small.Logits(), places=64)
-    ways = [sweep(module, groups, width_energy(module), Restored(
-        module, groups, seen, weighted=True, voices={'left': np.full(groups[0].channels, loud)}),
-        alignment=1).steps for loud in (1e-6, 1.0, 1e6)]
-    assert ways[0] == ways[1] == ways[2]
-    assert {step.group for step in ways[0]} == {'left', 'right'}
+def test_loss_is_combined_without_the_sensitivities(chain, monkeypatch):
+    """An exponent of 0 silences them."""
+    with_them, without = swept_by('combined', chain), swept_by('loss', chain)
+    assert with_them.steps != without.steps
+    monkeypatch.setattr(methods, 'VOICE', 0.0)
+    assert swept_by('combined', chain).steps == without.steps
 
 
 def test_a_channel_that_no_one_needs_goes_first():
@@ -354,7 +351,7 @@ def test_a_channel_that_no_one_needs_goes_first():
     graph = small.graph_of(module)
     silence(module, graph.group('grouped'), small.unit(graph.group('grouped'), 4))
     seen = observe(module, small.images(4), small.Logits(), places=64)
-    for name in ('combined', 'energy', 'provable'):
+    for name in ('combined', 'loss', 'energy', 'provable'):
         swept = sweep(module, graph.groups, width_energy(module),
                       create(name, module, graph.groups, seen), alignment=8)
         first = next(step for step in swept.steps if step.group == 'grouped')

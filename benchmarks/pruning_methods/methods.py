@@ -110,11 +110,11 @@ def _ours_int8(work: Work) -> Made:
                 bundle=quantised(bundle, work.scene.fit, work.folder))
 
 
-def _ours(*, full_size: bool = False, voice: bool = True) -> Callable[[Work], Made]:
+def _ours(*, full_size: bool = False, method: str = 'combined') -> Callable[[Work], Made]:
     def make(work: Work) -> Made:
         network, told = ours(
             work.bundle, work.recording(), work.scene.class_names, work.budget,
-            work.share.profile, work.seed, full_size=full_size, voice=voice)
+            work.share.profile, work.seed, full_size=full_size, method=method)
         return replace(_trained(work, network), told=told)
     return make
 
@@ -184,7 +184,7 @@ METHODS = {
     'tp-taylor-iterative': Method(
         'Torch-Pruning, Taylor, iterative', _torch_pruning('taylor', True)),
     'ours-full-size': Method('ours, full resolution', _ours(full_size=True)),
-    'ours-unvoiced': Method('ours, without the sensitivities', _ours(voice=False)),
+    'ours-loss': Method('ours, without the sensitivities', _ours(method='loss')),
     'ours-gradual': Method('ours, in two rounds', _ours_gradual),
     'tp-taylor': Method('Torch-Pruning, Taylor', _torch_pruning('taylor', False)),
     'tp-magnitude-iterative': Method(

@@ -3,8 +3,7 @@
 
 """This project's method, as its command does it, and in rounds."""
 
-from collections.abc import Callable, Iterator, Sequence
-import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 import tempfile
@@ -12,7 +11,6 @@ from typing import Any
 
 from prune_perception.bundle import Bundle, write_bundle
 from prune_perception.energy.hardware import HardwareProfile
-from prune_perception.pruning import methods
 from prune_perception.pruning.planner import Planner, planner_for, SELECT_IMAGES
 from prune_perception.pruning.pruner import prune, Request
 from prune_perception.pruning.restoration import kept_outputs, restore
@@ -21,7 +19,7 @@ from pruning_methods.scenes import fed_with, Image, Scene
 
 
 def ours(bundle: Bundle, recording: Path, class_names: Sequence[str], budget: float,
-         profile: HardwareProfile, seed: int, *, full_size: bool = False, voice: bool = True
+         profile: HardwareProfile, seed: int, *, full_size: bool = False, method: str = 'combined'
          ) -> tuple[Network, dict[str, Any]]:
     """
     Return the planned and restored network, before any training, and what is told of it.
@@ -31,12 +29,12 @@ def ours(bundle: Bundle, recording: Path, class_names: Sequence[str], budget: fl
     :param class_names: to keep; empty for all.
     :param budget: share of the dense bundle's energy.
     :param full_size: keep the input size, which the plan may otherwise lower.
-    :param voice: whether the plan hears the sensitivities.
+    :param method: that channels are chosen by.
     """
-    with contextlib.nullcontext() if voice else _silence():
-        outcome = prune(Request(
-            bundle, recording, profile, energy_budget=budget, classes=tuple(class_names) or None,
-            distil=False, resize=not full_size, seed=seed, command='benchmarks/pruning.py'))
+    outcome = prune(Request(
+        bundle, recording, profile, energy_budget=budget, classes=tuple(class_names) or None,
+        method=method, distil=False, resize=not full_size, seed=seed,
+        command='benchmarks/pruning.py'))
     with tempfile.TemporaryDirectory() as folder:
         network = read_network(
             write_bundle(Path(folder) / 'network', outcome.card, outcome.files))
@@ -44,16 +42,6 @@ def ours(bundle: Bundle, recording: Path, class_names: Sequence[str], budget: fl
         'seconds_of_stages': dict(outcome.seconds), 'agreement': dict(outcome.agreement),
         'sizes': None if outcome.sizes is None else asdict(outcome.sizes),
         'notes': list(outcome.notes)}
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Let plans not hear the sensitivities."""
-    exponent, methods.VOICE = methods.VOICE, 0.0
-    try:
-        yield
-    finally:
-        methods.VOICE = exponent
 
 
 def gradually(bundle: Bundle, scene: Scene, size: tuple[int, int], budgets: Sequence[float],

@@ -21,7 +21,7 @@ _ASIDE = 0.0012  # of the energy, between neighbouring methods: or one would hid
 _WORDS = ('method', '95 %', 'less dense')  # columns that begin at the left
 
 _COLOURS = {
-    'ours': '#c1121f', 'ours-full-size': '#e76f51', 'ours-unvoiced': '#f4a261',
+    'ours': '#c1121f', 'ours-full-size': '#e76f51', 'ours-loss': '#f4a261',
     'ours-gradual': '#9d0208', 'narrow': '#8338ec', 'low-resolution': '#6c757d',
     'uniform': '#adb5bd', 'random': '#ced4da', 'int8': '#2a9d8f', 'ours-int8': '#264653',
     'tp-magnitude': '#0077b6', 'tp-magnitude-iterative': '#0077b6',

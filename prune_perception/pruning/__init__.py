@@ -7,7 +7,7 @@ From a dense detector and unlabelled footage to a smaller detector.
 Everything here runs offline and may import torch; nothing is imported by this package itself.
 """
 
-METHODS = ('combined', 'energy', 'provable', 'magnitude', 'random')
+METHODS = ('combined', 'loss', 'energy', 'provable', 'magnitude', 'random')
 """The ways to choose channels, see ``methods``; here for those who must not import torch."""
 
 ALIGNMENTS = (8, 16, 32)

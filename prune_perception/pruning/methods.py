@@ -7,9 +7,9 @@ The ways to choose the next channels to go.
 ==============  ==============================================================================
 ``combined``    least forecast growth of the distillation loss for the energy saved. The error
                 is that after the best linear restoration of each consumer, weighted by what the
-                detections make of it. Which channels of a group it is that go is decided by this
-                error times the root of their sensitivity, as in ``provable``, so that what
-                seldom matters, and then decides, is heard
+                detections make of it; times the fourth root of the channels' sensitivity,
+                as in ``provable``, so that what seldom matters, and then decides, is heard
+``loss``        the same without the sensitivities
 ``energy``      after Yang, Chen and Sze, *Designing Energy-Efficient CNNs using Energy-Aware
                 Pruning* (CVPR 2017): the same restoration and the same energy, each consumer's
                 error as a share of its own output's variance
@@ -35,11 +35,11 @@ from prune_perception.pruning.width_energy import WidthEnergy
 
 Channels = NDArray[np.int64]
 
-FORECASTING = ('combined',)
+FORECASTING = ('combined', 'loss')
 """Methods that forecast the growth of the distillation loss, and so can compare input sizes."""
 
 
-VOICE = 0.5
+VOICE = 0.25
 """Exponent of the sensitivities in ``combined``; see ``docs/trust.md`` for others."""
 
 _VOICE_IMAGES = 32
@@ -73,6 +73,8 @@ def create(name: str, module: nn.Module, groups: Sequence[ChannelGroup], seen: O
         return Restored(module, groups, seen, weighted=True, voices={
             group: np.maximum(values, _LEAST_SENSITIVITY) ** VOICE
             for group, values in sensitivities.items()})
+    if name == 'loss':
+        return Restored(module, groups, seen, weighted=True)
     if name == 'energy':
         return Restored(module, groups, seen, weighted=False)
     if name == 'provable':
@@ -90,9 +92,8 @@ class Restored:
     Least error after restoration for the energy saved.
 
     :param weighted: see :class:`.elimination.Consumer`.
-    :param voices: factors on the errors of channels by which the next ones of a group are chosen,
-        by group. Which group is next, and what is forecast, is without them: sensitivities of
-        different groups do not compare, since they are the greater, the fewer channels there are.
+    :param voices: factors on the errors of channels by which the next ones to go are chosen, by
+        group; what is forecast is without them.
     """
 
     def __init__(self, module: nn.Module, groups: Sequence[ChannelGroup], seen: Observation, *,
@@ -116,9 +117,7 @@ class Restored:
             if group.name not in self._scores:
                 self._scores[group.name] = self._costs(group, units)
             scores = self._scores[group.name]
-            voice = self._voices.get(group.name)
-            heard = scores if voice is None else scores * voice[units].max(1)
-            order = np.argsort(heard, kind='stable')[:sizes[group.name] // group.unit]
+            order = np.argsort(scores, kind='stable')[:sizes[group.name] // group.unit]
             saved = energy.saving(group.name, sizes[group.name])
             # A removal that saves nothing is the last resort.
             value = float(scores[order].sum()) / max(saved, 1e-9)
@@ -152,6 +151,8 @@ class Restored:
             if tied.layer in self._consumers:
                 total += self._consumers[tied.layer].costs(
                     tied.positions[units].reshape(len(units), -1))
+        if group.name in self._voices:
+            total *= self._voices[group.name][units].max(1)
         return total
 
 

@@ -38,6 +38,7 @@ from prune_perception.pruning.bound_tables import (
 )
 from prune_perception.pruning.finite import finite
 from prune_perception.pruning.footage import Images
+from prune_perception.pruning.methods import FORECASTING
 from prune_perception.pruning.pruner import Outcome
 from prune_perception.runtime.drawing import draw
 
@@ -312,12 +313,12 @@ def _sweep(outcome: Outcome) -> Markup:
     xs, ys = [100 * energies[place] for place in shown], [costs[place] for place in shown]
     if len(xs) < 2:
         return text(heading, words)
-    # Only one method weighs errors by what they cost the detections.
-    forecast = 'forecast growth of the loss' if request.method == 'combined' else \
-        "forecast error, shares of the layers' variance"
-    meaning = 'The growth of the distillation loss for one image' if request.method == 'combined' \
-        else "The layers' errors, as shares of their outputs' variance,"
-    verb = 'is' if request.method == 'combined' else 'are'
+    if request.method in FORECASTING:
+        forecast, verb = 'forecast growth of the loss', 'is'
+        meaning = 'The growth of the distillation loss for one image'
+    else:
+        forecast, verb = "forecast error, shares of the layers' variance", 'are'
+        meaning = "The layers' errors, as shares of their outputs' variance,"
     drawing = lines(
         f'{forecast.capitalize()} against modelled energy',
         [Line('sweep', xs, ys, COLOURS[0], mark=(100 * plan.share, plan.cost))],
