@@ -154,7 +154,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument('--shares', nargs='*', type=float, default=[0.5, 0.25])
     parser.add_argument('--steps', type=int, default=150, help='of distillation; 0: none')
     parser.add_argument('--method', choices=METHODS, default=METHODS[0],
-                        help='how channels are chosen; bundles that are there stay as they are')
+                        help='how channels are chosen; give each its own --out, for what is '
+                             'there is not made anew')
     parser.add_argument('--every', type=int, default=4, help='judge each Nth labelled frame')
     parser.add_argument('--forecast', action='store_true', help='forecast as well')
     parser.add_argument('--node', action='store_true', help='run the pruned ones in the node')

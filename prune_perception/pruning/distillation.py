@@ -345,7 +345,8 @@ class _LearningRate:
     """
     Rises to a peak, falls along half a cosine, and begins anew lower where it was too large.
 
-    :param start: of the student as it came.
+    :param settings: for the rate at its peak and the warm-up.
+    :param start: losses of the student as it came; the peak is lower where they are small.
     """
 
     def __init__(self, settings: Settings, start: Point) -> None:
