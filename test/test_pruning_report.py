@@ -130,6 +130,16 @@ def test_widths_and_what_ties_them(outcome: Outcome, page: str) -> None:
     assert f'<td>{share:.1%}</td>' in row
 
 
+@pytest.mark.parametrize(('method', 'words'), [
+    ('combined', 'The growth of the distillation loss for one image is forecast'),
+    ('loss', 'The growth of the distillation loss for one image is forecast'),
+    ('energy', "The layers' errors, as shares of their outputs' variance, are forecast")])
+def test_what_is_forecast_is_called_by_its_name(
+        outcome: Outcome, method: str, words: str) -> None:
+    found = replace(outcome, request=replace(outcome.request, method=method))
+    assert words in Structure(part(html_report(found), 'plan')).words
+
+
 def test_the_plan_is_a_point_on_the_curve(outcome: Outcome, page: str) -> None:
     plan = part(page, 'plan')
     words = Structure(plan).words

@@ -139,7 +139,6 @@ class Restored:
             if tied.layer in self._consumers:
                 cost += self._consumers[tied.layer].remove_inputs(tied.positions[channels].ravel())
                 changed.add(tied.layer)
-        self._scores.pop(group.name, None)  # of a group whose takers were not observed as well
         for layer in changed:
             for name in self._users.get(layer, ()):
                 self._scores.pop(name, None)
